@@ -197,6 +197,25 @@ async def test_a_function_that_calls_exit_fails_as_others_do_and_its_line_is_nam
     assert "the function called exit(); a worker's function raises another exception" in outcome.error
 
 
+class Panic(BaseException):
+    """As a library in Rust raises it."""
+
+
+@pytest.mark.parametrize("error", [Panic(), KeyboardInterrupt()], ids=["a panic", "an interrupt"])
+async def test_a_function_that_raises_no_exception_fails_as_others_do_and_its_line_is_named(
+    error: BaseException,
+) -> None:
+    @worker(ParticipantJoined)
+    async def attendance(event: ParticipantJoined) -> None:
+        raise error
+
+    outcome = await deliver(attendance, JOINED)
+    assert isinstance(outcome, Again)
+    assert outcome.reason == "failed"
+    assert outcome.detail.startswith("RaisedNoException in test_workers.py:")
+    assert f"the function raised {type(error).__name__}, which is no Exception" in outcome.error
+
+
 async def test_a_function_that_awaits_something_cancelled_fails_as_with_any_other_exception() -> None:
     @worker(ParticipantJoined)
     async def attendance(event: ParticipantJoined) -> None:

@@ -37,6 +37,10 @@ class ExitCalled(Exception):
     """A worker's function tried to end the process."""
 
 
+class RaisedNoException(Exception):
+    """A worker's function raised what is not an Exception, as a library in Rust does when it panics."""
+
+
 class CancelledItself(Exception):
     """A worker's function raised CancelledError, as something that it awaited was cancelled."""
 

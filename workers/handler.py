@@ -11,7 +11,7 @@ from hookline.aio.deadlines import Deadlines
 from hookline.schemas.observer import NOBODY
 from hookline.schemas.topics import topic
 from hookline.workers.api import Delivery, Worker
-from hookline.workers.failure_policy import CancelledItself, ExitCalled, HandlerTimedOut
+from hookline.workers.failure_policy import CancelledItself, ExitCalled, HandlerTimedOut, RaisedNoException
 from hookline.workers.middleware import around
 from hookline.workers.running_calls import RunningCalls
 from hookline.workers.work import Case
@@ -41,8 +41,9 @@ class Handler:
         return bool(self._timeout.running)
 
     async def call(self, case: Case, *, late: bool, transaction: Any = None) -> None:
-        """Raises what the function raises, HandlerTimedOut, or ExitCalled: no event may end the process.
+        """Raises the Exception that the function raises, HandlerTimedOut, ExitCalled or RaisedNoException.
 
+        No event may end the process. Only a GeneratorExit is passed on: it closes a call that is given up.
         Raises CancelledError only if this task is cancelled, and otherwise CancelledItself: such a call has failed.
         """
         delivery = _delivery(case, self._state, late=late, transaction=transaction) if self._takes_delivery else None
@@ -57,6 +58,10 @@ class Handler:
             if is_cancelled():
                 raise
             raise CancelledItself("the function raised CancelledError, but nobody cancelled it") from error
+        except (Exception, GeneratorExit):
+            raise
+        except BaseException as error:
+            raise RaisedNoException(f"the function raised {type(error).__name__}, which is no Exception") from error
         finally:
             self._running.pop(id(case), None)
             if not self._ended:
