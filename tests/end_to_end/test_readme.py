@@ -24,21 +24,23 @@ def test_every_provider_is_in_the_table_and_no_other() -> None:
     assert rows == [f"`{name}`" for name in catalogue()]
 
 
-def row(section: str) -> str:
-    (found,) = [line for line in SETTINGS.splitlines() if line.startswith(f"| `[{section}]`")]
-    return found
+def part(section: str) -> str:
+    """What the page says of a section of the file."""
+    _, found, rest = SETTINGS.partition(f"\n## `[{section}]`\n")
+    assert found
+    return rest.partition("\n## ")[0]
 
 
-ROWS: Mapping[str, type[msgspec.Struct]] = {**SECTIONS, "sources.<name>": SourceSettings}
+PARTS: Mapping[str, type[msgspec.Struct]] = {**SECTIONS, "sources.<name>": SourceSettings}
 
 
-@pytest.mark.parametrize("section", sorted(ROWS))
-def test_the_settings_table_names_every_key(section: str) -> None:
-    assert [key for key in msgspec.structs.fields(ROWS[section]) if f"`{key.encode_name}`" not in row(section)] == []
+@pytest.mark.parametrize("section", sorted(PARTS))
+def test_the_page_of_settings_names_every_key(section: str) -> None:
+    assert [key for key in msgspec.structs.fields(PARTS[section]) if f"`{key.encode_name}`" not in part(section)] == []
 
 
-@pytest.mark.parametrize("section", sorted(ROWS))
-def test_numbers_in_the_settings_table_are_the_defaults(section: str) -> None:
-    said = {name: float(number) for name, number in re.findall(r"`(\w+)`[^`(]*\((\d+)\)", row(section))}
-    defaults = {key.encode_name: key.default for key in msgspec.structs.fields(ROWS[section])}
+@pytest.mark.parametrize("section", sorted(PARTS))
+def test_numbers_on_the_page_of_settings_are_the_defaults(section: str) -> None:
+    said = {name: float(number) for name, number in re.findall(r"`(\w+)`[^`(]*\((\d+)\)", part(section))}
+    defaults = {key.encode_name: key.default for key in msgspec.structs.fields(PARTS[section])}
     assert said == {name: defaults[name] for name in said}
