@@ -24,6 +24,7 @@ class Terminal(io.StringIO):
 def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[Log]:
     """Logs a delivery with an outcome to a stream. Returns what was written."""
     monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
     monkeypatch.setattr(warnings, "filters", [])
     root = logging.getLogger()

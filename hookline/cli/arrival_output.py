@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from hookline.cli import diagnosis_output
-from hookline.cli.output import as_json_line
+from hookline.cli.output import as_json_line, coloured
 from hookline.diagnosis.listener import Accepted, Arrival, Checked, Rejected
 from hookline.diagnosis.trial import Called
 from hookline.runtime.logs import printable
@@ -141,5 +141,5 @@ def _fields(event: CanonicalEvent) -> dict[str, Any]:
 
 
 def _line(at: datetime, source: str, result: str, text: str) -> str:
-    shown = click.style(f"{result:<8}", fg=_STYLES[result])
+    shown = coloured(f"{result:<8}", _STYLES[result])
     return f"{at.astimezone():%H:%M:%S}  {source:<12}  {shown}  {printable(text)}"

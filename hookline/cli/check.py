@@ -7,7 +7,7 @@ import click
 import msgspec
 
 from hookline.cli.options import config_option, json_option
-from hookline.cli.output import titled
+from hookline.cli.output import coloured, titled
 from hookline.doctor.checks import check_all
 from hookline.doctor.findings import Finding
 from hookline.runtime.logs import printable
@@ -44,4 +44,4 @@ def check(workers: tuple[str, ...], config: Path, *, as_json: bool) -> None:
 def _line(finding: Finding) -> str:
     level = f"{finding.level:<7}"
     line = titled(f"{level}  {finding.part}", printable(finding.text), _TEXT_FROM)
-    return line.replace(level, click.style(level, fg=_COLOURS[finding.level]), 1)
+    return line.replace(level, coloured(level, _COLOURS[finding.level]), 1)

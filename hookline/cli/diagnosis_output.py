@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hookline.cli.output import as_json_line, say, wrapped
+from hookline.cli.output import as_json_line, coloured, say, wrapped
 from hookline.runtime.logs import printable
 from hookline.runtime.shutdown import ExitCode
 
@@ -36,7 +36,7 @@ def leave(diagnosis: "Diagnosis", context: click.Context, *, as_json: bool, if_s
 def lines(diagnosis: "Diagnosis", indent: int = 0) -> Iterator[str]:
     """A line for each step; on a terminal several, if it is too narrow."""
     for each in diagnosis.steps:
-        result = click.style(f"{each.result:<7}", fg=_COLOURS[each.result])
+        result = coloured(f"{each.result:<7}", _COLOURS[each.result])
         first, *rest = wrapped(printable(each.text), indent + _TEXT_FROM)
         yield f"{' ' * indent}{result}  {each.step:<9}  {first}"
         yield from (" " * (indent + _TEXT_FROM) + line for line in rest)

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import click
 import msgspec
 
-from hookline.runtime.logs import printable
+from hookline.runtime.logs import are_colours_wanted, printable
 from hookline.runtime.shutdown import ExitCode
 
 _MAX_SENTENCE = 600
@@ -48,6 +48,11 @@ def wrapped(text: str, start: int = 0, *, err: bool = False) -> Sequence[str]:
         else:
             lines[-1] = longer
     return lines
+
+
+def coloured(text: str, colour: str) -> str:
+    """A text for `click.echo`, which takes the colour away where the output is no terminal."""
+    return click.style(text, fg=colour) if are_colours_wanted() else text
 
 
 def leave(sentence: str, code: ExitCode = ExitCode.FAILED) -> NoReturn:

@@ -30,10 +30,15 @@ _COLOURS = {
 }
 
 
+def are_colours_wanted() -> bool:
+    """Whether a terminal may get colours (https://no-color.org)."""
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
 def set_up(style: str, stream: TextIO = sys.stderr, process: int | None = None) -> None:
     """Send all logs to the stream as `text` or `json`. With several processes, each line has the process's number."""
     handler = QueuedHandler(stream)
-    colours = stream.isatty() and not os.environ.get("NO_COLOR")
+    colours = stream.isatty() and are_colours_wanted()
     handler.setFormatter(_JsonLines(process) if style == "json" else _TextLines(process, colours=colours))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     warnings.showwarning = _log_warning  # a line of its own would not be JSON

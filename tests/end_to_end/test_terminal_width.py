@@ -9,7 +9,7 @@ import struct
 import subprocess
 import sys
 import termios
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import pytest
 from rich.cells import cell_len
@@ -72,6 +72,11 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
 
 def on_a_terminal(project: Project, arguments: Sequence[str]) -> list[str]:
     """The lines of a command on a terminal, without their colours."""
+    return _COLOUR.sub("", printed(project, arguments)).splitlines()
+
+
+def printed(project: Project, arguments: Sequence[str], **variables: str) -> str:
+    """What a terminal gets of a command."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, COLUMNS, 0, 0))
     command = [sys.executable, "-m", "hookline", *arguments, *_config(project, arguments)]
@@ -79,16 +84,16 @@ def on_a_terminal(project: Project, arguments: Sequence[str]) -> list[str]:
     with subprocess.Popen(  # noqa: S603  our own command
         command,
         cwd=project.folder,
-        env={**environment, "TERM": "xterm-256color"},
+        env={**environment, "TERM": "xterm-256color", **variables},
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
         start_new_session=True,
     ):
         os.close(theirs)
-        printed = b"".join(_read(ours))
+        found = b"".join(_read(ours))
     os.close(ours)
-    return _COLOUR.sub("", printed.decode()).splitlines()
+    return found.decode()
 
 
 def _config(project: Project, arguments: Sequence[str]) -> list[str]:
@@ -128,3 +133,19 @@ def test_jq_reads_json(project: Project, arguments: Sequence[str]) -> None:
     read = subprocess.run([jq, "-c", "."], input=done.stdout, capture_output=True, text=True, check=False)  # noqa: S603
     assert read.returncode == 0, read.stderr
     assert len(read.stdout.splitlines()) == len(done.stdout.splitlines())
+
+
+@pytest.mark.parametrize(
+    "arguments", [("check",), ("refused", "verify", "1"), ("dead", "list", "parked")], ids=" ".join
+)
+@pytest.mark.parametrize("variable", [{"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=["NO_COLOR", "a dumb terminal"])
+def test_a_terminal_gets_no_colours_that_it_does_not_want(
+    project: Project, arguments: Sequence[str], variable: Mapping[str, str]
+) -> None:
+    shown = printed(project, arguments, **variable)
+    assert shown
+    assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", shown)
+
+
+def test_a_terminal_gets_colours(project: Project) -> None:
+    assert "\x1b[32mok" in printed(project, ["check"])
