@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from hookline.cli.main import main
+from hookline.runtime.shutdown import ExitCode
 from hookline.runtime.worker_files import find_workers
 from hookline.schemas.errors import SettingsError
 
@@ -62,6 +63,15 @@ def test_a_stream_that_the_shell_has_closed_is_no_error(closed: str) -> None:
     command = f"{shlex.quote(sys.executable)} -m hookline topics {closed}"
     done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=False)  # noqa: S603
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_stream_that_the_shell_has_closed_stops_no_process_that_logs(closed: str, tmp_path: Path) -> None:
+    config = tmp_path / "hookline.toml"
+    config.write_text('[broker]\nurl = "amqp://127.0.0.1:9/"\n[admin]\nport = 0\n')
+    command = f"{shlex.quote(sys.executable)} -m hookline worker rooms --fail-fast --config {config} {closed}"
+    done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, check=False)  # noqa: S603
+    assert done.returncode == ExitCode.UNREACHABLE  # it got as far as asking for the broker
 
 
 @pytest.mark.parametrize(

@@ -35,8 +35,12 @@ def are_colours_wanted() -> bool:
     return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-def set_up(style: str, stream: TextIO = sys.stderr, process: int | None = None) -> None:
-    """Send all logs to the stream as `text` or `json`. With several processes, each line has the process's number."""
+def set_up(style: str, stream: TextIO | None = None, process: int | None = None) -> None:
+    """Send all logs to stderr, or to this stream, as `text` or `json`.
+
+    With several processes, each line has the process's number.
+    """
+    stream = stream or sys.stderr  # None while this module is loaded, if a shell has closed it
     handler = QueuedHandler(stream)
     colours = stream.isatty() and are_colours_wanted()
     handler.setFormatter(_JsonLines(process) if style == "json" else _TextLines(process, colours=colours))
