@@ -36,6 +36,7 @@ from hookline.schemas.errors import SettingsError
             "listen --topic participant.joined",
             "topic 'participant.joined' matches no event: it is <provider>.<source>.<entity>.<action>, as in *.*.room.",
         ),
+        ("refused show x", "Invalid value for 'ID': 'x' is not a whole number."),
         ("doctor", "No such command 'doctor'. Did you mean check?"),
         ("start", "No such command 'start'. Did you mean run?"),
         ("status --config=", "Invalid value for '--config': it is empty; is the variable that names the file set?"),
@@ -79,6 +80,7 @@ def test_a_stream_that_the_shell_has_closed_stops_no_process_that_logs(closed: s
     [
         (["a.py", "a.py"], "a.py is named twice: leave one out"),
         (["notes.txt"], "notes.txt: there is no such module, and the name of a Python file ends with .py"),
+        (["room"], "room: there is no such module; did you mean rooms?"),
         (["a"], "a: there is no worker at its top level"),
         (["a.py:work"], "'a.py:work': write a.py alone; all workers in it run"),
         (["./folder"], "./folder is a folder: name the Python files in it that have workers"),

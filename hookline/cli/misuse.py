@@ -15,7 +15,7 @@ def sentence(error: click.ClickException) -> str:
     if isinstance(error, NoSuchOption):
         error = _without_hidden(error)
         return error.format_message() + ("" if error.possibilities else _of_option(error))
-    return error.format_message() + _remedy(error)
+    return error.format_message().replace("is not a valid integer range", "is not a whole number") + _remedy(error)
 
 
 def _without_hidden(error: NoSuchOption) -> NoSuchOption:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from ssl import SSLError
+from ssl import SSLCertVerificationError, SSLError
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -126,6 +126,8 @@ def _reason(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "it took too long"
     cause = getattr(error, "os_error", error)
+    if isinstance(cause, SSLCertVerificationError):
+        return f"its certificate cannot be verified, {cause.verify_message}; SSL_CERT_FILE names that of its authority"
     if isinstance(cause, SSLError) and cause.reason in _NO_TLS:
         return "it does not speak TLS: begin the URL with http://"
     if isinstance(cause, OSError) and cause.errno is not None:

@@ -13,6 +13,7 @@ from typing import Any
 from hookline.import_errors import not_importable
 from hookline.runtime.import_watch import watching_import
 from hookline.schemas.errors import SettingsError
+from hookline.schemas.near_names import nearest
 from hookline.workers.api import Worker
 
 BUILT_IN = "rooms"
@@ -86,7 +87,9 @@ def _load_file(path: Path) -> ModuleType:
     return module
 
 
-def _file_meant(name: str) -> str:
+def _name_meant(name: str) -> str:
+    if nearest(name, [BUILT_IN]):
+        return f"; did you mean {BUILT_IN}?"
     if Path(f"{name}.py").is_file():
         return f"; write {name}.py for the file"
     return ", and the name of a Python file ends with .py" if Path(name).is_file() else ""
@@ -106,7 +109,7 @@ def _load_module(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if name == error.name or name.startswith(f"{error.name}."):
-            raise SettingsError(f"{name}: there is no such module{_file_meant(name)}") from None
+            raise SettingsError(f"{name}: there is no such module{_name_meant(name)}") from None
         raise not_importable(name, error) from error
     except (Exception, SystemExit) as error:  # the file may raise anything
         raise not_importable(name, error) from error
