@@ -467,6 +467,15 @@ async def test_a_file_that_is_no_database_is_unreachable(tmp_path: Path) -> None
         await Database.open(tmp_path / "x.db")
 
 
+async def test_a_damaged_file_is_unreachable_and_says_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    await (await Database.open(path)).close()
+    content = path.read_bytes()
+    path.write_bytes(content[:100] + bytes(len(content) - 100))
+    with pytest.raises(Unreachable, match=r"x\.db cannot be opened: it is damaged \(.*\): stop its processes"):
+        await Database.open(path)
+
+
 async def test_a_file_whose_threads_cannot_be_started_is_unreachable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

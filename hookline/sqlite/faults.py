@@ -40,8 +40,8 @@ def not_used(path: Path, error: Exception) -> Exception:
     if _is_locked(error):
         return Locked(f"{path.name} cannot be used: {_LOCKED}")
     if isinstance(error, sqlite3.Error | OSError):
-        reason = error.strerror if isinstance(error, OSError) else None
-        return Unreachable(f"{path.name} cannot be used: {reason or error}")
+        said = error.strerror if isinstance(error, OSError) else None
+        return Unreachable(f"{path.name} cannot be used: {_damage(error) or said or error}")
     return error
 
 
@@ -56,7 +56,7 @@ def _reason(path: Path, error: Exception) -> str:
         return "there is no such file; the first process that uses it makes it"
     if isinstance(error, PermissionError) or _code(error) in _NOT_ALLOWED:
         return _NEEDED
-    return str(error)
+    return _damage(error) or str(error)
 
 
 def is_read_only(folder: Path) -> bool:
@@ -65,6 +65,13 @@ def is_read_only(folder: Path) -> bool:
         return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
     except OSError:
         return False
+
+
+def _damage(error: Exception) -> str:
+    """What to do with a damaged file; empty for an error of another kind."""
+    if _code(error) != sqlite3.SQLITE_CORRUPT:
+        return ""
+    return f"it is damaged ({error}): stop its processes, and restore it from a backup"
 
 
 def _is_locked(error: Exception) -> bool:
