@@ -247,6 +247,28 @@ async def test_what_could_not_be_put_back_is_taken_by_the_next_subscription(
     await broker.close()
 
 
+async def test_what_could_not_be_put_back_goes_to_another_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broker_module, "_PUT_BACK_EVERY_S", 0.01)
+    database, other_database = [await Database.open(tmp_path / "queues.db") for _ in range(2)]
+    broker, other = EmbeddedBroker(database), EmbeddedBroker(other_database)
+    await broker.declare_partitions("q", ALL)
+    queue = await broker.subscribe("q", ALL, 1, "p00")
+    envelopes = [envelope(subject=f"room-{number}") for number in range(200)]
+    await asyncio.gather(*(broker.publisher.publish(each) for each in envelopes))
+    received = await queue.take()
+    with monkeypatch.context() as full:
+        full.setattr(database, "run", refuse)
+        await queue.close()
+    next_queue = await other.subscribe("q", ALL, 1, "p00")
+    assert (await asyncio.wait_for(next_queue.take(), 60)).token == received.token
+    for each in (broker, other):
+        await each.close()
+    for opened in (database, other_database):
+        await opened.close()
+
+
 async def test_a_dead_letter_is_surely_one_though_its_first_sync_failed(database: Database, disk: Disk) -> None:
     broker = EmbeddedBroker(database)
     queue = await broker.subscribe("q", ALL, 1)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sqlite3
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from functools import partial
@@ -25,6 +26,7 @@ log = logging.getLogger("hookline.broker")
 
 _DONE = Done()
 _SETTLED_PART = 4  # of the prefetch: the rest keeps the worker busy until more are taken
+_PUT_BACK_EVERY_S = 1.0
 _POLL_S = 0.1  # how soon a message of another process, or one whose delay has passed, is found
 
 
@@ -35,7 +37,7 @@ class EmbeddedBroker:
         limits = limits or Limits()
         self._database = database
         self._queues: list[EmbeddedQueue] = []
-        self._faults = QueueFaults()
+        self._faults = QueueFaults(database, self._is_consumed)
         self.publisher = EmbeddedPublisher(database, limits, self._wake)
         self.history = EmbeddedHistory(database, limits.retention, limits.max_bytes)
         self.queue_states = EmbeddedQueueStates(database.path)
@@ -77,6 +79,10 @@ class EmbeddedBroker:
         await self.publisher.close()
         for queue in self._queues:
             await queue.close()
+        self._faults.close()
+
+    def _is_consumed(self, name: str) -> bool:
+        return any(each.name == name and not each.closed for each in self._queues)
 
     def _wake(self) -> None:
         for queue in self._queues:
@@ -90,10 +96,13 @@ class QueueFaults:
     messages there that no subscription knows.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, database: Database, is_consumed: Callable[[str], bool]) -> None:
         self.unsure: set[str] = set()
+        self._database = database
+        self._is_consumed = is_consumed
         self._unreached: set[str] = set()
         self._outage = Outage()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def not_reached(self, queue: str, fault: str) -> None:
         self._unreached.add(queue)
@@ -105,8 +114,33 @@ class QueueFaults:
         if not self._unreached and self._outage.ends():
             log.info("%s: its file can be used again", queue)
 
-    def closed(self, queue: str) -> None:
+    def left(self, queue: str) -> None:
+        """Put back what a closed queue still owns once that can be written: another process may wait behind it."""
         self._unreached.discard(queue)
+        if queue in self.unsure:
+            task = asyncio.create_task(self._put_back(queue))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def close(self) -> None:
+        """What is not put back yet is free once the lease of this process has ended."""
+        for task in self._tasks:
+            task.cancel()
+
+    async def _put_back(self, queue: str) -> None:
+        while queue in self.unsure and not self._is_consumed(queue):  # the next subscription does it, too
+            try:
+                if await self._database.run(partial(self._release, queue=queue)):
+                    self.unsure.discard(queue)
+            except Unreachable:
+                await asyncio.sleep(_PUT_BACK_EVERY_S)
+
+    def _release(self, connection: sqlite3.Connection, *, queue: str) -> bool:
+        """Whether that was done. Belongs to the writer thread, where a new subscription may have come first."""
+        if self._is_consumed(queue):
+            return False
+        tables.release_others(connection, queue=queue, owner=self._database.owner, known=())
+        return True
 
 
 class EmbeddedQueue:
@@ -124,8 +158,8 @@ class EmbeddedQueue:
         take: Callable[..., list[Received]],
         faults: QueueFaults,
     ) -> None:
+        self.name = name
         self._database = database
-        self._name = name
         self._prefetch = prefetch
         self._take = take
         self._faults = faults
@@ -193,6 +227,7 @@ class EmbeddedQueue:
             await self._feeder
             await self._exchange()
             await self._run(partial(tables.release, seqs=tuple(self._taken)))
+        self._faults.left(self.name)
 
     def _tell(self, parked: Collection[int], settled: Sequence[int]) -> None:
         """Tell those that wait for it whether their message was parked."""
@@ -207,15 +242,14 @@ class EmbeddedQueue:
             self._news.clear()
             try:
                 await self._exchange()
-                self._faults.reached(self._name)
+                self._faults.reached(self.name)
                 self._is_reached = True
             except Unreachable as error:
-                self._faults.not_reached(self._name, str(error))
+                self._faults.not_reached(self.name, str(error))
                 self._is_reached = False
             with suppress(TimeoutError):
                 async with asyncio.timeout(_POLL_S):
                     await self._news.wait()
-        self._faults.closed(self._name)
 
     async def _exchange(self) -> None:
         """Carry out outcomes and fill the buffer up to the prefetch.
@@ -224,7 +258,7 @@ class EmbeddedQueue:
         """
         settled = tuple(self._settled)
         room = 0 if self._closing else self._prefetch - len(self._taken) + len(settled)
-        known = tuple(self._taken) if self._name in self._faults.unsure else None
+        known = tuple(self._taken) if self.name in self._faults.unsure else None
         step = partial(tables.exchange, settled=settled, known=known, take=partial(self._take, limit=room))
         self._exchanged = len(settled)
         try:
@@ -232,7 +266,7 @@ class EmbeddedQueue:
         finally:
             self._exchanged = 0
         if known is not None:
-            self._faults.unsure.discard(self._name)
+            self._faults.unsure.discard(self.name)
         del self._settled[: len(settled)]
         self._taken.difference_update(seq for seq, _ in settled)
         if self._parking:
@@ -243,9 +277,7 @@ class EmbeddedQueue:
 
     async def _run(self, step: Callable[..., T], *, durable: bool = True) -> T:
         try:
-            return await self._database.run(
-                partial(step, queue=self._name, owner=self._database.owner), durable=durable
-            )
+            return await self._database.run(partial(step, queue=self.name, owner=self._database.owner), durable=durable)
         except Unreachable:
-            self._faults.unsure.add(self._name)
+            self._faults.unsure.add(self.name)
             raise

@@ -198,7 +198,7 @@ def exchange(
     With `known`, other messages that the owner has are first returned to the queue.
     """
     if known is not None:
-        connection.execute(_RELEASE_OTHERS, (queue, owner, _listed(known)))
+        release_others(connection, queue=queue, owner=owner, known=known)
     parked = settle(connection, queue=queue, owner=owner, settled=settled)
     return take(connection, queue=queue, owner=owner), parked
 
@@ -251,6 +251,11 @@ def release(connection: sqlite3.Connection, *, queue: str, owner: str, seqs: Seq
         "UPDATE deliveries SET owner = NULL WHERE queue = ? AND seq = ? AND owner = ?",
         [(queue, seq, owner) for seq in seqs],
     )
+
+
+def release_others(connection: sqlite3.Connection, *, queue: str, owner: str, known: Sequence[int]) -> None:
+    """Return messages that the owner has to the queue, except these."""
+    connection.execute(_RELEASE_OTHERS, (queue, owner, _listed(known)))
 
 
 def settle(
