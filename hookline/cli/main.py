@@ -29,7 +29,7 @@ def main() -> None:
         code = _run()
         sys.stdout.flush()
     except OSError as error:
-        code = _output_failed(error)
+        code = _system_failed(error)
     sys.exit(code)
 
 
@@ -80,12 +80,15 @@ def _misused(error: click.ClickException) -> int:
     return error.exit_code
 
 
-def _output_failed(error: OSError) -> ExitCode:
-    """Say why, unless the reader has seen enough, as `head` has. What is still buffered goes nowhere."""
+def _system_failed(error: OSError) -> ExitCode:
+    """Say what failed, a file or the output, unless the reader has seen enough, as `head` has.
+
+    What is still buffered goes nowhere.
+    """
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if not isinstance(error, BrokenPipeError):
         what = f"{error.filename}" if error.filename else "the output cannot be written"
-        click.echo(f"hookline: {what}: {error.strerror or error}", err=True)
+        say(f"hookline: {readable(f'{what}: {error.strerror or error}')}", err=True)
     return ExitCode.FAILED
 
 
