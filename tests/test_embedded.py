@@ -129,6 +129,26 @@ async def test_the_log_says_when_events_cannot_be_written_and_when_they_can_agai
     await broker.close()
 
 
+async def test_a_queue_goes_on_after_an_error_that_nobody_expected(
+    database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    exchange, faults = tables.exchange, [TypeError("s3cret")] * 5
+
+    def broken_at_first(connection: sqlite3.Connection, **arguments: Any) -> tuple[list[Received], set[int]]:
+        if faults:
+            raise faults.pop()
+        return exchange(connection, **arguments)
+
+    monkeypatch.setattr(tables, "exchange", broken_at_first)
+    broker = EmbeddedBroker(database)
+    queue = await broker.subscribe("q", ALL, 1)
+    await broker.publisher.publish(envelope())
+    await taken(queue)
+    (logged,) = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+    assert logged.startswith("hookline.q: TypeError in ")
+    await broker.close()
+
+
 async def test_made_up_names_of_types_fill_no_log(database: Database, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     broker = EmbeddedBroker(database)

@@ -8,6 +8,8 @@ from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
+from hookline.aio.causes import kind_and_place
+from hookline.aio.lasting_task import start_lasting
 from hookline.aio.throttle import Outage
 from hookline.broker.embedded import partitions, tables
 from hookline.broker.embedded.dead_letters import EmbeddedDeadLetters
@@ -118,7 +120,7 @@ class QueueFaults:
         """Put back what a closed queue still owns once that can be written: another process may wait behind it."""
         self._unreached.discard(queue)
         if queue in self.unsure:
-            task = asyncio.create_task(self._put_back(queue))
+            task = start_lasting(self._put_back(queue), f"putting back what {queue} has taken")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
@@ -237,15 +239,16 @@ class EmbeddedQueue:
                 waiting.set_result(seq in parked)
 
     async def _feed(self) -> None:
-        """Carry out outcomes and take new messages until closed."""
+        """Carry out outcomes and take new messages until closed, whatever fails meanwhile."""
         while not self._closing:
             self._news.clear()
             try:
                 await self._exchange()
                 self._faults.reached(self.name)
                 self._is_reached = True
-            except Unreachable as error:
-                self._faults.not_reached(self.name, str(error))
+            except Exception as error:  # noqa: BLE001  a feeder that ended would leave its worker without messages
+                fault = str(error) if isinstance(error, Unreachable) else kind_and_place(error)
+                self._faults.not_reached(self.name, fault)
                 self._is_reached = False
             with suppress(TimeoutError):
                 async with asyncio.timeout(_POLL_S):

@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 from functools import partial
 
+from hookline.aio.lasting_task import start_lasting
 from hookline.aio.refusal_tally import RefusalTally
 from hookline.broker.embedded import tables
 from hookline.schemas.errors import NotDurable, Unreachable
@@ -33,7 +34,7 @@ class WriteProbe:
     def failed(self, error: Exception) -> None:
         self._tally.refused(_reason(error))
         if self._tally.lasting and (self._task is None or self._task.done()):
-            self._task = asyncio.create_task(self._probe())
+            self._task = start_lasting(self._probe(), "the look whether events can be written again")
 
     async def close(self) -> None:
         if self._task is not None:

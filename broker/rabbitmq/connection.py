@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any, TypeAlias
 from aiormq.abc import AbstractChannel, AbstractConnection
 
 from hookline.aio.cancellation import cancellation_kept, is_cancelled
+from hookline.aio.causes import kind_and_place
 from hookline.aio.notices import Notice
 from hookline.aio.pulse import Pulse
 from hookline.aio.retry_delays import RetryDelays
@@ -329,6 +329,4 @@ async def _failure(step: Awaitable[None]) -> BaseException | None:
 
 
 def _log_unexpected(what: str, error: BaseException) -> None:
-    """Log an error's kind and place. Its text may hold the URL, and its password."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    log.error("%s failed: %s in %s, line %s; trying again", what, type(error).__name__, frame.filename, frame.lineno)
+    log.error("%s failed: %s; trying again", what, kind_and_place(error))

@@ -2,6 +2,7 @@
 
 import asyncio
 
+from hookline.aio.lasting_task import start_lasting
 from hookline.broker.rabbitmq.consumer import RabbitMQQueue, Subscription
 from hookline.schemas import topics
 from hookline.schemas.broker import Received
@@ -18,7 +19,7 @@ class Forwarding:
         self._source = source
         self._free = asyncio.Semaphore(MAX_MOVING)
         self._moving: set[asyncio.Task[None]] = set()
-        self._task = asyncio.create_task(self._run())
+        self._task = start_lasting(self._run(), f"moving the messages of {source.queue}")
 
     async def close(self) -> None:
         """Stop. Messages that were not moved stay in their queue."""

@@ -3,10 +3,12 @@
 import asyncio
 import logging
 import math
+from collections import deque
 from collections.abc import Sequence
 from functools import partial
 from typing import Protocol
 
+from hookline.aio.causes import kind_and_place
 from hookline.aio.retry_delays import RetryDelays
 from hookline.broker.spool.breaker import PROBE, Breaker
 from hookline.broker.spool.buckets import Taken
@@ -78,35 +80,48 @@ class Drain:
             await self._spool.changed.wait(until_s - self._loop.time())
 
     async def _run(self) -> None:
+        """Publish until cancelled, whatever fails meanwhile."""
         while True:
-            taken = self._spool.take(min(_CHUNK, int(self._window) - self._spool.in_flight))
-            if taken:
-                await self._publish(taken)
-            else:
-                resumes_s = self._spool.resumes_in_s()
-                await self._spool.changed.wait(_POLL_S if resumes_s is None else min(resumes_s, _POLL_S))
+            try:
+                await self._publish_some()
+            except Exception as error:  # noqa: BLE001  a drain that ended would leave its events in the spool
+                self._fail()
+                log.error("the spool: publishing failed by %s; trying again", kind_and_place(error))
             if self._has_failed:
                 self._has_failed = False
                 self._failures += 1
                 await asyncio.sleep(PROBE.delay_s(self._failures))
 
+    async def _publish_some(self) -> None:
+        taken = self._spool.take(min(_CHUNK, int(self._window) - self._spool.in_flight))
+        if taken:
+            await self._publish(taken)
+        else:
+            resumes_s = self._spool.resumes_in_s()
+            await self._spool.changed.wait(_POLL_S if resumes_s is None else min(resumes_s, _POLL_S))
+
     async def _publish(self, taken: Sequence[Taken]) -> None:
+        left = deque(taken)
         try:
-            found = await self._spool.read(taken)
-        except asyncio.CancelledError:
-            self._spool.put_back(taken)
-            raise
-        for index, (each, envelope) in enumerate(zip(taken, found, strict=True)):
-            if isinstance(envelope, ValueError):
-                self._spool.set_aside(each, str(envelope))
-            elif isinstance(envelope, OSError):
-                self._read_again(each, envelope)
-            else:
-                if self._unread_since_s:
-                    self._unread_since_s.pop(file_of(each.position), None)
-                if not self._begin(each, envelope):
-                    self._spool.put_back(taken[index:])
-                    return
+            for envelope in await self._spool.read(taken):
+                if not self._go_on_with(left[0], envelope):
+                    break
+                left.popleft()
+        finally:
+            if left:
+                self._spool.put_back(left)
+
+    def _go_on_with(self, each: Taken, envelope: Envelope | ValueError | OSError) -> bool:
+        """Whether the record was sent, given up, or is read again later. If not, the broker takes nothing now."""
+        if isinstance(envelope, ValueError):
+            self._spool.set_aside(each, str(envelope))
+        elif isinstance(envelope, OSError):
+            self._read_again(each, envelope)
+        else:
+            if self._unread_since_s:
+                self._unread_since_s.pop(file_of(each.position), None)
+            return self._begin(each, envelope)
+        return True
 
     def _begin(self, each: Taken, envelope: Envelope) -> bool:
         """Whether the record was sent, or given up. If not, the broker takes nothing now."""

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TypeVar
 
 from hookline.aio.deadlines import Deadlines
+from hookline.aio.lasting_task import start_lasting
 from hookline.aio.pulse import Pulse
 from hookline.aio.throttle import Throttle, said_less
 from hookline.broker.spool import records
@@ -146,7 +147,7 @@ class Spool:
     async def open(self) -> None:
         """Return once the folder is open and what earlier processes left is known, or that fails or takes too long."""
         opened = self._loop.create_future()
-        self._task = asyncio.create_task(self._look_after(opened))
+        self._task = start_lasting(self._look_after(opened), "looking after the spool")
         await asyncio.wait([opened], timeout=_QUICK_S)
         if not opened.done():
             log.warning("the start waits up to %.0f s for the disk of the spool %s", _LOAD_S, self._journal.folder)

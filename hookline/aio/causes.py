@@ -1,5 +1,6 @@
 """What led to an error."""
 
+import traceback
 from collections.abc import Iterator
 
 
@@ -14,3 +15,10 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
         yield error
         seen.add(id(error))
         error = error.__cause__ or error.__context__
+
+
+def kind_and_place(error: BaseException) -> str:
+    """The type of an error that nobody expected, and its line. Its text may hold a payload or a password."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" in {frames[-1].filename}, line {frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}{place}"

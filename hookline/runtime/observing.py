@@ -16,6 +16,7 @@ from hookline.admin.metrics import Metrics, Values
 from hookline.admin.pages import ReadinessPage
 from hookline.admin.queue_poll import QueuePoll
 from hookline.admin.settings import AdminSettings
+from hookline.aio.lasting_task import start_lasting
 from hookline.import_errors import optional_libraries
 from hookline.runtime.installation import broker_name
 from hookline.runtime.logs import queued_handlers
@@ -69,7 +70,7 @@ class Observing:
 
     async def __aenter__(self) -> Self:
         if self._is_on and (self._roles.admin_socket is not None or not self._roles.supervised):
-            self._tasks.append(asyncio.create_task(self._serve()))
+            self._tasks.append(start_lasting(self._serve(), "the start of the operator's port"))
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -149,7 +150,7 @@ class Observing:
         if self._is_on and is_first:
             of_all = self._roles.ingress and not queues
             poll = QueuePoll(broker.queue_states, self._metrics, None if of_all else queues)
-            self._tasks.append(asyncio.create_task(poll.keep()))
+            self._tasks.append(start_lasting(poll.keep(), "looking at the queues for the metrics"))
 
     async def metrics(self) -> bytes:
         return self._metrics.text()

@@ -8,6 +8,7 @@ from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from hookline.aio.lasting_task import start_lasting
 from hookline.runtime.control import Control
 from hookline.runtime.installation import needs_servers
 from hookline.runtime.listening import cannot_listen
@@ -113,7 +114,7 @@ async def _until_stopped(
 ) -> None:
     """Return when the process is asked to stop. Raises the error that ended a part."""
     running = [asyncio.create_task(pool.run()) for pool in pools]
-    watching = asyncio.create_task(Readiness(parts).watch())
+    watching = start_lasting(Readiness(parts).watch(), "looking whether the process is ready")
     try:
         with watching_loop() if pools else nullcontext() as watch:
             if watch is not None:

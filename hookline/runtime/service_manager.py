@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Self
 
+from hookline.aio.lasting_task import start_lasting
+
 _SOCKET, _WATCHDOG, _WATCHDOG_PID = "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"
 _US_PER_S = 1_000_000
 
@@ -39,7 +41,7 @@ class ServiceManager:
         self._is_ready = True
         self._send("READY=1\nSTATUS=")
         if self._address and self._watchdog_s and self._watchdog is None:
-            self._watchdog = asyncio.create_task(self._keep_alive())
+            self._watchdog = start_lasting(self._keep_alive(), "telling the service manager that the process runs")
 
     @contextmanager
     def reloading(self) -> Iterator[None]:

@@ -8,6 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self
 
+from hookline.aio.lasting_task import start_lasting
+
 STOP = b"stop\n"
 STOP_NOW = b"now\n"
 READ_SETTINGS = b"settings\n"
@@ -52,7 +54,7 @@ class SupervisorLink:
         self._loop = asyncio.get_running_loop()
         os.set_blocking(pipes.to_supervisor, False)  # a frozen supervisor must not freeze this process
         self._loop.add_reader(pipes.from_supervisor, self._read)
-        self._task = asyncio.create_task(self._say_alive())
+        self._task = start_lasting(self._say_alive(), "telling the supervisor that the process runs")
 
     def tell(self, line: bytes) -> None:
         with suppress(BrokenPipeError, BlockingIOError):  # without a supervisor the end of stdin stops this process

@@ -27,6 +27,7 @@ class Primary:
         self.refused: set[str] = set()
         self.impossible: set[str] = set()
         self.too_large: set[str] = set()
+        self.broken: set[str] = set()
         self.begun: list[str] = []
         self.confirmed: list[str] = []
         self.pending: list[tuple[str, Completion]] = []
@@ -40,6 +41,9 @@ class Primary:
             raise NotDurable("away")
         if envelope.id in self.impossible:
             raise NotDurable("its headers are too large", Obstacle.IMPOSSIBLE)
+        if envelope.id in self.broken:
+            self.broken.discard(envelope.id)
+            raise TypeError("s3cret")
         if envelope.id in self.too_large:
             raise NotDurable("it takes no event of this size", Obstacle.REFUSED)
         self.begun.append(envelope.id)

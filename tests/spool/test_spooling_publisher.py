@@ -113,6 +113,22 @@ async def test_an_event_that_the_broker_does_not_take_now_stays_in_the_spool_and
     assert primary.confirmed[-1] == large.id
 
 
+async def test_the_spool_is_drained_also_after_an_error_that_nobody_expected(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    primary, sent = Primary(), events(20)
+    primary.is_away = True
+    async with opened(tmp_path / "spool", primary) as (publisher, spool):
+        for event in sent:
+            await publisher.publish(event)
+        primary.broken = {sent[0].id, sent[10].id}
+        primary.is_away = False
+        await drained(spool)
+    assert primary.confirmed == ids(sent)
+    assert caplog.text.count("the spool: publishing failed by TypeError in ") == 2
+    assert "s3cret" not in caplog.text
+
+
 async def test_an_event_behind_a_spooled_one_of_its_subject_waits_for_it(tmp_path: Path) -> None:
     primary, sent = Primary(), events(3)
     primary.refused = {sent[0].id}
