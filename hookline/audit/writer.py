@@ -20,6 +20,7 @@ from hookline.aio.threads import ended
 from hookline.audit import tables
 from hookline.ingress.settings import AuditSettings
 from hookline.schemas.refusals import RefusedRequest
+from hookline.sqlite.faults import said_by
 
 log = logging.getLogger("hookline.audit")
 
@@ -199,10 +200,9 @@ class SqliteRefusalWriter:
         now_s = time.monotonic()
         if now_s - self._reported_at_s >= _REPORT_EVERY_S:
             self._reported_at_s = now_s
-            reason = error.strerror if isinstance(error, OSError) else None
             log.warning(
                 "%s cannot be written: %s; refused requests are not recorded (%d so far)",
                 self._path,
-                reason or error,
+                said_by(error),
                 self.dropped,
             )

@@ -40,9 +40,13 @@ def not_used(path: Path, error: Exception) -> Exception:
     if _is_locked(error):
         return Locked(f"{path.name} cannot be used: {_LOCKED}")
     if isinstance(error, sqlite3.Error | OSError):
-        said = error.strerror if isinstance(error, OSError) else None
-        return Unreachable(f"{path.name} cannot be used: {_damage(error) or said or error}")
+        return Unreachable(f"{path.name} cannot be used: {_damage(error) or said_by(error)}")
     return error
+
+
+def said_by(error: Exception) -> str:
+    """What SQLite or the system said, without the number of the error."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def _reason(path: Path, error: Exception) -> str:
