@@ -5,7 +5,7 @@ import errno
 import logging
 import os
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -80,29 +80,33 @@ async def test_messages_that_are_done_are_deleted_together(database: Database, m
     await broker.close()
 
 
-async def test_a_fault_of_the_file_that_lasts_is_logged_once_and_so_is_its_end(
-    database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO)
-    faults = [OSError(errno.ENOSPC, "the disk is full")] * 20
-    exchange = tables.exchange
+async def take_after(faults: Sequence[Exception], database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Publish an event, and take it from a queue whose first exchanges with the file fail with these."""
+    left, exchange = list(faults), tables.exchange
 
-    def full_at_first(connection: sqlite3.Connection, **arguments: Any) -> tuple[list[Received], set[int]]:
-        if faults:
-            raise faults.pop()
+    def failing_at_first(connection: sqlite3.Connection, **arguments: Any) -> tuple[list[Received], set[int]]:
+        if left:
+            raise left.pop()
         return exchange(connection, **arguments)
 
-    monkeypatch.setattr(tables, "exchange", full_at_first)
-    monkeypatch.setattr("hookline.broker.embedded.broker._POLL_S", 0.001)
+    monkeypatch.setattr(tables, "exchange", failing_at_first)
     broker = EmbeddedBroker(database)
     queue = await broker.subscribe("q", ALL, 1)
     await broker.publisher.publish(envelope())
     await taken(queue)
+    await broker.close()
+
+
+async def test_a_fault_of_the_file_that_lasts_is_logged_once_and_so_is_its_end(
+    database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr("hookline.broker.embedded.broker._POLL_S", 0.001)
+    await take_after([OSError(errno.ENOSPC, "the disk is full")] * 20, database, monkeypatch)
     assert [record.getMessage() for record in caplog.records] == [
         "hookline.q: queues.db cannot be used: the disk is full",
         "hookline.q: its file can be used again",
     ]
-    await broker.close()
 
 
 async def test_the_log_says_when_events_cannot_be_written_and_when_they_can_again(
@@ -132,21 +136,9 @@ async def test_the_log_says_when_events_cannot_be_written_and_when_they_can_agai
 async def test_a_queue_goes_on_after_an_error_that_nobody_expected(
     database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    exchange, faults = tables.exchange, [TypeError("s3cret")] * 5
-
-    def broken_at_first(connection: sqlite3.Connection, **arguments: Any) -> tuple[list[Received], set[int]]:
-        if faults:
-            raise faults.pop()
-        return exchange(connection, **arguments)
-
-    monkeypatch.setattr(tables, "exchange", broken_at_first)
-    broker = EmbeddedBroker(database)
-    queue = await broker.subscribe("q", ALL, 1)
-    await broker.publisher.publish(envelope())
-    await taken(queue)
+    await take_after([TypeError("s3cret")] * 5, database, monkeypatch)
     (logged,) = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
     assert logged.startswith("hookline.q: TypeError in ")
-    await broker.close()
 
 
 async def test_made_up_names_of_types_fill_no_log(database: Database, caplog: pytest.LogCaptureFixture) -> None:

@@ -22,6 +22,14 @@ from tests.events import START, make
 JOINED = make(ParticipantJoined, user_id="u")
 
 
+async def failed(function: Worker[Any]) -> Again:
+    """The outcome of an event whose function fails as any may."""
+    outcome = await deliver(function, JOINED)
+    assert isinstance(outcome, Again)
+    assert outcome.reason == "failed"
+    return outcome
+
+
 async def test_an_event_is_done_when_the_function_returns() -> None:
     seen: list[ParticipantJoined] = []
 
@@ -190,9 +198,7 @@ async def test_a_function_that_calls_exit_fails_as_others_do_and_its_line_is_nam
     async def leave(event: ParticipantJoined) -> None:
         sys.exit(1)
 
-    outcome = await deliver(leave, JOINED)
-    assert isinstance(outcome, Again)
-    assert outcome.reason == "failed"
+    outcome = await failed(leave)
     assert outcome.detail.startswith("ExitCalled in test_workers.py:")
     assert "the function called exit(); a worker's function raises another exception" in outcome.error
 
@@ -209,9 +215,7 @@ async def test_a_function_that_raises_no_exception_fails_as_others_do_and_its_li
     async def attendance(event: ParticipantJoined) -> None:
         raise error
 
-    outcome = await deliver(attendance, JOINED)
-    assert isinstance(outcome, Again)
-    assert outcome.reason == "failed"
+    outcome = await failed(attendance)
     assert outcome.detail.startswith("RaisedNoException in test_workers.py:")
     assert f"the function raised {type(error).__name__}, which is no Exception" in outcome.error
 
@@ -223,9 +227,7 @@ async def test_a_function_that_awaits_something_cancelled_fails_as_with_any_othe
         cancelled.cancel()
         await cancelled
 
-    outcome = await deliver(attendance, JOINED)
-    assert isinstance(outcome, Again)
-    assert outcome.reason == "failed"
+    outcome = await failed(attendance)
     assert outcome.detail.startswith("CancelledItself in test_workers.py:")
 
 
@@ -234,9 +236,7 @@ async def test_a_timeout_error_of_the_function_is_a_failure_like_others() -> Non
     async def attendance(event: ParticipantJoined) -> None:
         raise TimeoutError
 
-    outcome = await deliver(attendance, JOINED)
-    assert isinstance(outcome, Again)
-    assert outcome.reason == "failed"
+    await failed(attendance)
 
 
 async def test_an_event_whose_function_was_cancelled_is_handled_at_the_next_delivery() -> None:
