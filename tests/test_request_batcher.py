@@ -17,6 +17,11 @@ class Item(NamedTuple):
     number: int
 
 
+def many(first: int) -> list[Item]:
+    """So many items that they are worth a group of their own."""
+    return [Item(str(number), number) for number in range(first, first + 128)]
+
+
 class Server:
     """Doubles the numbers of a group, once it may answer."""
 
@@ -105,3 +110,56 @@ async def test_a_request_with_a_key_of_one_that_waits_is_not_sent_before_it() ->
     asked = [[Item("a", 1)], [Item("a", 2), Item("b", 3)], [Item("b", 4)], [Item("c", 5)]]
     await asyncio.gather(*map(batcher.ask_all, asked))
     assert server.groups == [[1, 5], [2, 3], [4]]
+
+
+async def test_much_is_sent_beside_a_group_in_flight_and_little_is_not() -> None:
+    server = Server()
+    batcher = RequestBatcher(server.answer, timeout_s=60, groups=2)
+    first = asyncio.create_task(batcher.ask(Item("a", 1)))
+    await settled()
+    little = asyncio.create_task(batcher.ask_all(many(1000)[:-1]))
+    await settled()
+    assert [len(group) for group in server.groups] == [1]
+    one_more = asyncio.create_task(batcher.ask(Item("b", 2)))
+    await settled()
+    assert [len(group) for group in server.groups] == [1, 128]
+    third = asyncio.create_task(batcher.ask_all(many(2000)))
+    await settled()
+    assert [len(group) for group in server.groups] == [1, 128]
+    server.may_answer.set()
+    assert (await first, await one_more, len(await little), len(await third)) == (2, 4, 127, 128)
+    assert [len(group) for group in server.groups] == [1, 128, 128]
+
+
+async def test_no_key_is_in_two_groups_that_are_in_flight() -> None:
+    server = Server()
+    batcher = RequestBatcher(server.answer, timeout_s=60, groups=2)
+    first = asyncio.create_task(batcher.ask_all([Item("a", 1), Item("b", 2)]))
+    await settled()
+    conflicting = asyncio.create_task(batcher.ask_all([*many(1000), Item("b", 3)]))
+    behind_it = asyncio.create_task(batcher.ask(Item("1000", 4)))
+    others = asyncio.create_task(batcher.ask_all(many(2000)))
+    await settled()
+    assert server.groups == [[1, 2], [*range(2000, 2128)]]
+    server.may_answer.set()
+    await asyncio.gather(first, conflicting, behind_it, others)
+    assert server.groups[2:] == [[*range(1000, 1128), 3], [4]]
+
+
+async def test_what_little_comes_while_two_groups_are_in_flight_is_sent_after_the_last_of_them() -> None:
+    server = Server()
+    batcher = RequestBatcher(server.answer, timeout_s=60, groups=2)
+    much = [asyncio.create_task(batcher.ask_all(items)) for items in (many(0), many(1000))]
+    await settled()
+    little = [asyncio.create_task(batcher.ask(Item(str(number), number))) for number in (2000, 2001)]
+    await settled()
+    server.may_answer.set()
+    await asyncio.gather(*much, *little)
+    assert server.groups[-1] == [2000, 2001]
+    assert await batcher.ask(Item("a", 1)) == 2
+
+
+async def settled() -> None:
+    """Return once every task that can go on has done so."""
+    for _ in range(5):
+        await asyncio.sleep(0)

@@ -114,9 +114,15 @@ class ClaimCoalescer:
         finish: Callable[[list[Completion]], Awaitable[Sequence[None]]],
         release: Callable[[ClaimRelease], Awaitable[None]],
         timeout_s: float,
+        *,
+        groups: int = 1,
     ) -> Self:
-        """For a store that takes claims and completions in groups, and may not answer in time."""
-        claims, completions = RequestBatcher(claim, timeout_s), RequestBatcher(finish, timeout_s)
+        """For a store that takes claims and completions in groups, and may not answer in time.
+
+        Up to `groups` of claims are in flight, and as many of completions.
+        """
+        claims = RequestBatcher(claim, timeout_s, groups=groups)
+        completions = RequestBatcher(finish, timeout_s, groups=groups)
         coalescer = cls(claims.ask_all, completions.ask_all, release)
         coalescer._batchers = (claims, completions)
         return coalescer

@@ -11,6 +11,7 @@ from hookline.aio.deadlines import Deadlines
 from hookline.schemas.errors import Unreachable
 
 _MAX_GROUP = 512
+_MUCH = 128  # so many items are worth a group of their own while another one is in flight
 
 
 class Keyed(Protocol):
@@ -28,14 +29,20 @@ class _Request(msgspec.Struct, Generic[T, R], frozen=True):
 
 
 class RequestBatcher(Generic[T, R]):
-    """`send` answers the items of a group in order. No key is twice in a group."""
+    """`send` answers the items of a group in order. No key is twice in a group, or in two that are in flight.
 
-    def __init__(self, send: Callable[[list[T]], Awaitable[Sequence[R]]], timeout_s: float) -> None:
+    Up to `groups` are in flight if much waits. Then server and process work at the same time.
+    """
+
+    def __init__(self, send: Callable[[list[T]], Awaitable[Sequence[R]]], timeout_s: float, *, groups: int = 1) -> None:
         self._send = send
+        self._groups = groups
         self._deadlines = Deadlines[asyncio.Future[Sequence[R | Exception]]](timeout_s, _give_up)
         self._loop = asyncio.get_running_loop()
         self._waiting: list[_Request[T, R]] = []
-        self._sender: asyncio.Task[None] | None = None
+        self._in_flight: set[Hashable] = set()
+        self._sending = 0
+        self._senders: set[asyncio.Task[None]] = set()
 
     async def ask(self, item: T) -> R:
         """The answer to one item. Raises Unreachable, at the latest after the time-out."""
@@ -52,8 +59,11 @@ class RequestBatcher(Generic[T, R]):
         answer: asyncio.Future[Sequence[R | Exception]] = self._loop.create_future()
         self._waiting.append(_Request(items, answer))
         self._deadlines.start(answer)
-        if self._sender is None or self._sender.done():
-            self._sender = asyncio.create_task(self._send_all())
+        if self._may_send(self._sending):
+            self._sending += 1
+            sender = asyncio.create_task(self._send_all())
+            self._senders.add(sender)
+            sender.add_done_callback(self._senders.discard)
         try:
             return await answer
         finally:
@@ -61,29 +71,46 @@ class RequestBatcher(Generic[T, R]):
 
     async def close(self) -> None:
         """Stop sending. Callers that still wait get the time-out."""
-        if self._sender is not None:
-            self._sender.cancel()
-            await asyncio.wait([self._sender])
+        if self._senders:
+            for sender in self._senders:
+                sender.cancel()
+            await asyncio.wait(self._senders)
+
+    def _may_send(self, others: int) -> bool:
+        """Whether to send what waits while so many other groups are in flight."""
+        return not others or (others < self._groups and sum(len(each.items) for each in self._waiting) >= _MUCH)
 
     async def _send_all(self) -> None:
-        while group := self._next_group():
-            answers = iter(await self._answers([item for request in group for item in request.items]))
-            for request in group:
-                its = list(islice(answers, len(request.items)))
-                if not request.answer.done():
-                    request.answer.set_result(its)
+        try:
+            while self._may_send(self._sending - 1) and (group := self._next_group()):
+                await self._send_group(group)
+        finally:
+            self._sending -= 1
+
+    async def _send_group(self, group: Sequence[_Request[T, R]]) -> None:
+        items = [item for request in group for item in request.items]
+        keys = {item.key for item in items}
+        self._in_flight |= keys
+        try:
+            answers = iter(await self._answers(items))
+        finally:
+            self._in_flight -= keys
+        for request in group:
+            its = list(islice(answers, len(request.items)))
+            if not request.answer.done():
+                request.answer.set_result(its)
 
     def _next_group(self) -> list[_Request[T, R]]:
-        """The requests that are sent now. One with a key that an earlier one has waits for the next group."""
+        """The requests that are sent now. One with a key that an earlier one has waits for a later group."""
         group: list[_Request[T, R]] = []
         waiting: list[_Request[T, R]] = []
-        keys: set[Hashable] = set()
+        keys = self._in_flight.copy()
         count = 0
         for request in self._waiting:
             if request.answer.done():  # the caller has stopped waiting
                 continue
             its = {item.key for item in request.items}
-            if group and (count + len(its) > _MAX_GROUP or not keys.isdisjoint(its)):
+            if (group and count + len(its) > _MAX_GROUP) or not keys.isdisjoint(its):
                 waiting.append(request)
             else:
                 group.append(request)

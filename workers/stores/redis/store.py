@@ -25,6 +25,7 @@ from hookline.workers.stores.subject_key import subject_key
 
 TTL_S = 7 * 24 * 3600.0
 TIMEOUT_S = 5.0
+_GROUPS = 2  # in PostgreSQL a second group does not pay
 
 
 class RedisStore:
@@ -38,7 +39,7 @@ class RedisStore:
         self._heartbeat = Heartbeat(self._beat, client.end)
         self._renewed_at = 0
         self._partitions = RedisPartitions(client)
-        self._coalescer = ClaimCoalescer.batching(self._claim, self._finish, self._release, timeout_s)
+        self._coalescer = ClaimCoalescer.batching(self._claim, self._finish, self._release, timeout_s, groups=_GROUPS)
         self.claim, self.finish, self.release = self._coalescer.claim, self._coalescer.finish, self._coalescer.release
         self.claim_all, self.finish_all = self._coalescer.claim_all, self._coalescer.finish_all
         self.holds = self._coalescer.holds
