@@ -117,33 +117,40 @@ CLAIM = (
     _CHECK_SCHEMA
     + _IS_ALIVE
     + """
+local call, owner, ttl_ms = redis.call, ARGV[1], ARGV[2]
+
+-- What was counted of an event that the server knows; nil, and why, if it may not be claimed.
+local function counted(handled, key, ours)
+    if call('EXISTS', handled) == 1 then return nil, 'd' end
+    local old = call('HMGET', key, 'owner', 'alone', 'deaths', 'crashes', 'failures', 'copy', 'tried')
+    local before, deaths, crashes = old[1] or '', tonumber(old[3] or 0), tonumber(old[4] or 0)
+    local alive = before == owner or (before ~= '' and is_alive(before))
+    if alive and not (before == owner and ours) then return nil, 'l' end
+    if before ~= '' and not alive then
+        deaths = deaths + 1
+        if old[2] == '1' then crashes = crashes + 1 end
+    end
+    call('HSET', key, 'alone', 0, 'deaths', deaths, 'crashes', crashes)
+    return deaths .. ' ' .. crashes .. ' ' .. (old[5] or 0) .. ' ' .. (old[6] or 0) .. ' ' .. (old[7] or 0)
+end
+
 local answers, made = {}, {}
-local now = redis.call('HGET', 'hookline:leases', 'value') or 0
+local now = call('HGET', 'hookline:leases', 'value') or 0
 local requests = cjson.decode(ARGV[3])
 for i = 1, #requests / 4 do
     local name, ours, newest, number = unpack(requests, 4 * i - 3, 4 * i)
     local handled, key = 'hookline:handled:' .. name, 'hookline:claim:' .. name
-    local old = redis.call('HMGET', key, 'owner', 'alone', 'deaths', 'crashes', 'failures', 'copy', 'tried')
-    local owner = old[1] or ''
-    local alive = owner == ARGV[1] or (owner ~= '' and is_alive(owner))
-    if redis.call('EXISTS', handled) == 1 then
-        answers[i] = 'd'
-    elseif alive and not (owner == ARGV[1] and ours) then
-        answers[i] = 'l'
-    else
-        local deaths, crashes, failures = tonumber(old[3] or 0), tonumber(old[4] or 0), tonumber(old[5] or 0)
-        if owner ~= '' and not alive then
-            deaths = deaths + 1
-            if old[2] == '1' then crashes = crashes + 1 end
-        end
-        redis.call('HSET', key, 'owner', ARGV[1], 'alone', 0,
-            'deaths', deaths, 'crashes', crashes, 'failures', failures, 'number', number)
-        redis.call('PEXPIRE', key, ARGV[2])
+    local counts, reason = '0 0 0 0 0', nil
+    if call('EXISTS', handled, key) > 0 then counts, reason = counted(handled, key, ours) end
+    if counts then
+        call('HSET', key, 'owner', owner, 'number', number)  -- what is not there was counted 0 times
+        call('PEXPIRE', key, ttl_ms)
         made[#made + 1] = name
         made[#made + 1] = now
-        local occurred_s = newest ~= '' and redis.call('GET', newest)
-        answers[i] = deaths .. ' ' .. crashes .. ' ' .. failures .. ' ' .. (old[6] or 0) .. ' ' .. (old[7] or 0)
-            .. (occurred_s and '@' .. occurred_s or '')
+        local occurred_s = newest ~= '' and call('GET', newest)
+        answers[i] = occurred_s and counts .. '@' .. occurred_s or counts
+    else
+        answers[i] = reason
     end
 end
 if #made > 0 then
