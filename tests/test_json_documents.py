@@ -1,6 +1,7 @@
 """Signed bodies of every kind of JSON: what is allowed is read, what is not is kept as unreadable, nothing is lost."""
 
 import asyncio
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -20,6 +21,9 @@ MALFORMED = "malformed"
 IN_JSON = [source for source in SOURCES.values() if not is_form(source.provider)]
 SIGNS_BESIDE = [source for source in IN_JSON if signed(source).body == sample(source)]
 """Sources whose signature is not in the body."""
+
+SKIPS_DEEPER = tuple(sys.version_info) >= (3, 14)
+"""Whether msgspec skips values that are nested too deep for it to read them."""
 
 
 def id_of(text: bytes) -> str:
@@ -75,7 +79,13 @@ def test_a_text_that_json_forbids_makes_a_genuine_callback_unreadable(value: byt
 def test_what_json_leaves_open_is_read_or_unreadable(value: bytes) -> None:
     for source in IN_JSON:
         expected = {USUAL[source.name], UNREADABLE} | (set() if source in SIGNS_BESIDE else {MALFORMED})
-        assert outcome(source, callback(source, value)) in expected, source.name
+        try:
+            found = outcome(source, callback(source, value))
+        except Unreadable:  # it is accepted, and a worker parks it
+            if not SKIPS_DEEPER:
+                raise
+            found = UNREADABLE
+        assert found in expected, source.name
 
 
 @pytest.mark.parametrize("source", SIGNS_BESIDE, ids=lambda source: source.name)
