@@ -14,7 +14,7 @@ from hookline.outside_providers import is_reference, load_outside_providers
 from hookline.schemas.errors import SettingsError
 from hookline.schemas.provider import AnySource, Provider
 from hookline.schemas.providers import Catalogue
-from hookline.settings_faults import host_fault, not_toml, not_utf8, unmarked_variables
+from hookline.settings_faults import not_toml, not_utf8, own_host_fault, unmarked_variables
 from hookline.settings_secrets import warnings_of_all
 from hookline.settings_sections import (
     SECTIONS,
@@ -81,7 +81,7 @@ def _load(path: Path, *, with_sources: bool) -> Settings:
     resolve = Resolver(path.parent)
     sections = {name: _section(name, document.get(name, {}), resolve) for name in SECTIONS}
     ingress = _with_paths(_as(IngressSettings, sections["ingress"]), path.parent)
-    if fault := host_fault([ingress.host]):
+    if fault := own_host_fault(ingress.host):
         raise SettingsError(f"ingress.host: {fault}")
     trusted_proxies = load_networks("ingress.trusted_proxies", ingress.trusted_proxies)
     known, warnings = Catalogue(outside), list[str]()

@@ -78,6 +78,11 @@ def host_fault(hosts: Iterable[str]) -> str | None:
     return "a part of the host's name is empty, or longer than 63 characters"
 
 
+def own_host_fault(host: str) -> str | None:
+    """What is wrong with a host to listen on. To a socket, an empty one stands for all addresses."""
+    return host_fault([host]) if host.strip() else "is empty; 0.0.0.0 stands for all addresses of this machine"
+
+
 def hosts_of(url: str) -> Iterator[str]:
     """The hosts of a server's URL, which may have several of them."""
     with suppress(ValueError):  # the server's library says what is wrong with it

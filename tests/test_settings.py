@@ -352,6 +352,13 @@ def test_an_error_names_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize("host", ["", " "])
+@pytest.mark.parametrize("section", ["ingress", "admin"])
+def test_no_host_to_listen_on_is_an_error(tmp_path: Path, section: str, host: str) -> None:
+    with pytest.raises(SettingsError, match=rf": {section}\.host: is empty; 0\.0\.0\.0 stands for all addresses"):
+        loaded(tmp_path, f"{GOOD}[{section}]\nhost = '{host}'\n")
+
+
 @pytest.mark.parametrize("host", ["a..b", ".a", "a" * 64, f"b.{'ä' * 60}.example"])
 @pytest.mark.parametrize(
     ("section", "setting", "expected"),
@@ -376,7 +383,6 @@ def test_a_host_that_no_name_server_can_be_asked_for_is_an_error(
 @pytest.mark.parametrize(
     ("section", "setting"),
     [
-        ("ingress", "host = ''"),
         ("ingress", "host = '::'"),
         ("ingress", "host = 'fe80::1%eth0'"),
         ("ingress", "host = 'hooks.example.'"),

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 
-from hookline.settings_faults import host_fault, is_web_address
+from hookline.settings_faults import is_web_address, own_host_fault
 
 PORTS = 32
 """A process listens on the first free one of so many, from `port` on."""
@@ -29,7 +29,7 @@ class AdminSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def fault(self) -> str | None:
         """What is wrong, beginning with the key; None if nothing is."""
-        if fault := host_fault([self.host]):
+        if fault := own_host_fault(self.host):
             return f"host: {fault}"
         for name in self.hosts:
             if not _HOST_NAME.fullmatch(name):
