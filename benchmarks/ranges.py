@@ -41,19 +41,20 @@ class KeptRun(msgspec.Struct, frozen=True):
     rows: tuple[KeptRow, ...]
 
 
-@click.command()
-@click.option("--keep", metavar="NAME", help="Keep what these results say as a run of this name: its day, and more.")
-@click.argument("results", nargs=-1, type=_FILE)
-def main(keep: str | None, results: tuple[Path, ...]) -> None:
-    r"""Print the rows of all kept runs in Markdown.
-
-    RESULTS are what `python -m benchmarks --json FILE` has written. With --keep they become a run.
-
-    \b
+@click.command(
+    epilog="""\b
     Examples:
       python -m benchmarks --json morning.json
       python -m benchmarks.ranges --keep 2026-11-27-morning morning.json
       python -m benchmarks.ranges > ranges.md
+    """
+)
+@click.option("--keep", metavar="NAME", help="Keep what these results say as a run of this name: its day, and more.")
+@click.argument("results", nargs=-1, type=_FILE)
+def main(keep: str | None, results: tuple[Path, ...]) -> None:
+    """Print the rows of all kept runs in Markdown.
+
+    RESULTS are what `python -m benchmarks --json FILE` has written. With --keep they become a run.
     """
     if bool(keep) != bool(results):
         raise click.UsageError("--keep NAME needs RESULTS, and they need a name")
