@@ -58,8 +58,8 @@ class ModelStore:
         self.owner = owner
         self._renewed_at = 0.0
         self._heartbeat = ModelHeartbeat(self._beat, self._end)
-        self._claims = RequestBatcher[ClaimRequest, Claim](self._claim, path.timeout_s, groups=2)
-        self._completions = RequestBatcher[Completion, None](self._finish, path.timeout_s, groups=2)
+        self._claims = RequestBatcher[ClaimRequest, Claim](self._claim, path.timeout_s, groups=2, much=2)
+        self._completions = RequestBatcher[Completion, None](self._finish, path.timeout_s, groups=2, much=2)
         self._coalescer = ClaimCoalescer(self._claims.ask_all, self._completions.ask_all, self._release)
         self.claim, self.finish, self.release = self._coalescer.claim, self._coalescer.finish, self._coalescer.release
         self.claim_all, self.finish_all = self._coalescer.claim_all, self._coalescer.finish_all

@@ -11,7 +11,7 @@ from hookline.aio.deadlines import Deadlines
 from hookline.schemas.errors import Unreachable
 
 _MAX_GROUP = 512
-_MUCH = 128  # so many items are worth a group of their own while another one is in flight
+_MUCH = 128
 
 
 class Keyed(Protocol):
@@ -31,12 +31,21 @@ class _Request(msgspec.Struct, Generic[T, R], frozen=True):
 class RequestBatcher(Generic[T, R]):
     """`send` answers the items of a group in order. No key is twice in a group, or in two that are in flight.
 
-    Up to `groups` are in flight if much waits. Then server and process work at the same time.
+    Up to `groups` are in flight, so that server and process work at the same time. `much` is how many items are worth a
+    group of their own while another one is in flight.
     """
 
-    def __init__(self, send: Callable[[list[T]], Awaitable[Sequence[R]]], timeout_s: float, *, groups: int = 1) -> None:
+    def __init__(
+        self,
+        send: Callable[[list[T]], Awaitable[Sequence[R]]],
+        timeout_s: float,
+        *,
+        groups: int = 1,
+        much: int = _MUCH,
+    ) -> None:
         self._send = send
         self._groups = groups
+        self._much = much
         self._deadlines = Deadlines[asyncio.Future[Sequence[R | Exception]]](timeout_s, _give_up)
         self._loop = asyncio.get_running_loop()
         self._waiting: list[_Request[T, R]] = []
@@ -78,7 +87,7 @@ class RequestBatcher(Generic[T, R]):
 
     def _may_send(self, others: int) -> bool:
         """Whether to send what waits while so many other groups are in flight."""
-        return not others or (others < self._groups and sum(len(each.items) for each in self._waiting) >= _MUCH)
+        return not others or (others < self._groups and sum(len(each.items) for each in self._waiting) >= self._much)
 
     async def _send_all(self) -> None:
         try:
