@@ -37,8 +37,8 @@ _decode_headers = msgspec.json.Decoder(dict[str, Any]).decode
 
 _STATE = """SELECT version, (SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'envelopes'), bytes,
     page_count * page_size FROM bindings_version, history_size, pragma_page_count, pragma_page_size"""
-OF_QUEUE = "(queue = :name OR queue GLOB :partitions)"
-"""Holds for a worker's own queue and for its partitions, with the parameters of `of_queue`."""
+OF_QUEUE = "queue IN (SELECT value FROM json_each(:queues))"
+"""Holds for a worker's own queue and for its partitions, with the parameters of `of_queue`. Each is looked up."""
 _FREE_BYTES = "SELECT freelist_count * page_size FROM pragma_freelist_count, pragma_page_size"
 _INSERT_DELIVERIES = "INSERT INTO deliveries SELECT ?, value, 1, NULL FROM json_each(?)"
 _OWN = "UPDATE deliveries SET owner = ? WHERE queue = ? AND seq IN (SELECT value FROM json_each(?))"
@@ -85,7 +85,7 @@ def bound_to(connection: sqlite3.Connection, *, queue: str) -> frozenset[str]:
 
 def of_queue(name: str) -> dict[str, str]:
     """The parameters of `OF_QUEUE` for a worker's own queue of this name."""
-    return {"name": name, "partitions": f"{name}.p[0-9][0-9]"}
+    return {"name": name, "queues": _listed([name, *(f"{name}.{word}" for word in topics.PARTITION_WORDS)])}
 
 
 def put(connection: sqlite3.Connection, queue: str, envelope: tuple[str, str, str, bytes]) -> None:
@@ -165,9 +165,9 @@ def _insert_envelopes(count: int) -> str:
     return f"INSERT INTO envelopes VALUES {', '.join(['(?, ?, ?, ?, ?, ?)'] * count)}"  # noqa: S608  # no text of others
 
 
-def _listed(seqs: Sequence[int]) -> str:
-    """Numbers as one JSON parameter, for one statement about all of them."""
-    return _encode(seqs).decode()
+def _listed(values: Sequence[int | str]) -> str:
+    """Numbers or names as one JSON parameter, for one statement about all of them."""
+    return _encode(values).decode()
 
 
 def _kept(row: tuple[int, str, str, str, bytes, int], envelope: Envelope) -> tuple[float, int, int]:
