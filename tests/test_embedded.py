@@ -15,11 +15,12 @@ import msgspec
 import pytest
 
 from hookline.broker.embedded import broker as broker_module
-from hookline.broker.embedded import tables
+from hookline.broker.embedded import partitions, tables
 from hookline.broker.embedded.broker import EmbeddedBroker
 from hookline.broker.embedded.publisher import Limits
 from hookline.schemas.broker import NOTHING_KEPT, Again, Done, Parked, Received
 from hookline.schemas.errors import NotDurable, Unreachable
+from hookline.schemas.topics import PARTITION_WORDS
 from hookline.sqlite import log as sqlite_log
 from hookline.sqlite.database import Database
 from hookline.workers.store import Acquired
@@ -46,6 +47,55 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
     database = await Database.open(tmp_path / "queues.db", monotonic=Clock())
     yield database
     await database.close()
+
+
+async def waiting(database: Database, queue: str, count: int) -> None:
+    """Have so many messages wait in a queue."""
+
+    def fill(connection: sqlite3.Connection) -> None:
+        tables.bind(connection, queue=queue, patterns={"#"})
+        events = [envelope() for _ in range(count)]
+        tables.Router().store(connection, tables.state(connection), envelopes=events, retention=NOTHING_KEPT)
+
+    await database.run(fill)
+
+
+async def in_table(database: Database, table: str, queue: str) -> int:
+    """How many rows the queue has in a table."""
+    statement = f"SELECT count(*) FROM {table} WHERE queue = ?"  # noqa: S608
+    return int((await database.run(lambda each: each.execute(statement, (queue,)).fetchone()))[0])
+
+
+@pytest.mark.parametrize(("limit", "moved"), [(10, 1000), (1200, 1200)])
+async def test_very_many_messages_that_are_due_are_moved_in_steps(database: Database, limit: int, moved: int) -> None:
+    await waiting(database, "hookline.q", 2500)
+
+    def delay(connection: sqlite3.Connection) -> None:
+        connection.execute("INSERT INTO delayed SELECT queue, seq % 7, seq, 2 FROM deliveries")
+        connection.execute("DELETE FROM deliveries")
+
+    await database.run(delay)
+    take = partial(tables.take, queue="hookline.q", owner=database.owner)
+    tokens = [each.token for each in await database.run(partial(take, limit=limit))]
+    assert len(tokens) == limit
+    assert await in_table(database, "deliveries", "hookline.q") == moved
+    assert await in_table(database, "delayed", "hookline.q") == 2500 - moved
+    while received := await database.run(partial(take, limit=700)):
+        tokens += [each.token for each in received]
+    assert sorted(tokens) == [*range(1, 2501)]
+
+
+async def test_a_worker_that_is_no_longer_ordered_gets_a_long_backlog_in_steps(database: Database) -> None:
+    names = [f"hookline.q.{word}" for word in PARTITION_WORDS[:3]]
+    for name in names:
+        await waiting(database, name, 400)
+    undeclare = partial(partitions.undeclare, queue="q")
+    counts = [await database.run(undeclare)]
+    while counts[-1]:
+        counts.append(await database.run(undeclare))
+    assert counts == [500, 500, 500, 500, 400, 0]
+    assert await in_table(database, "deliveries", "hookline.q") == 1200
+    assert sum([await in_table(database, "deliveries", name) for name in names]) == 0
 
 
 async def test_a_delayed_message_comes_again_whenever_it_falls_due(database: Database) -> None:

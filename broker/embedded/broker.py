@@ -69,7 +69,9 @@ class EmbeddedBroker:
             bindings = {topics.binding(pattern) for pattern in patterns}
             bind = partial(tables.bind, queue=name, patterns=bindings)
             undeclare = partial(partitions.undeclare, queue=queue)
-            await asyncio.gather(self._database.run(bind), self._database.run(undeclare))
+            _, moved = await asyncio.gather(self._database.run(bind), self._database.run(undeclare))
+            while moved:
+                moved = await self._database.run(undeclare)
             subscription = EmbeddedQueue(self._database, name, prefetch, tables.take, self._faults)
         else:
             name = topics.partition_name(queue, partition)

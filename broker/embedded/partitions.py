@@ -23,15 +23,23 @@ def declare(connection: sqlite3.Connection, *, queue: str, patterns: Sequence[st
         tables.bind(connection, queue=topics.partition_name(queue, partition), patterns=bindings)
 
 
-def undeclare(connection: sqlite3.Connection, *, queue: str) -> None:
-    """Unbind the partitions of a worker that is no longer ordered, and move their messages to its queue."""
+def undeclare(connection: sqlite3.Connection, *, queue: str) -> int:
+    """Unbind the partitions of a worker that is no longer ordered, and move some of their messages to its queue.
+
+    The result is how many were moved: call it until it is none, so that others can write meanwhile.
+    """
     whole = topics.queue_name(queue)
+    moved = 0
     for partition in topics.PARTITION_WORDS:
         name = topics.partition_name(queue, partition)
         tables.bind(connection, queue=name, patterns=set())
         for table in ("deliveries", "delayed"):
-            for (seq,) in connection.execute(f"SELECT seq FROM {table} WHERE queue = ?", (name,)).fetchall():  # noqa: S608
+            some = f"SELECT seq FROM {table} WHERE queue = ? LIMIT ?"  # noqa: S608
+            rows = connection.execute(some, (name, _MAX_MOVED - moved)).fetchall()
+            for (seq,) in rows:
                 _move(connection, table, seq, name, whole)
+            moved += len(rows)
+    return moved
 
 
 def take(connection: sqlite3.Connection, *, queue: str, owner: str, limit: int) -> list[Received]:
@@ -42,7 +50,7 @@ def take(connection: sqlite3.Connection, *, queue: str, owner: str, limit: int) 
     whole = topics.whole_name(queue)
     if queue == f"{whole}.{topics.PARTITION_WORDS[0]}":
         _move_to_partitions(connection, whole)
-    tables.make_ready(connection, queue)
+    tables.make_ready(connection, queue, limit)
     rows = connection.execute(
         "SELECT d.owner IN (SELECT owner FROM alive), d.seq, d.attempt, e.headers, e.content_type, e.body, r.replays, "
         "r.at, r.events FROM deliveries d JOIN envelopes e USING (seq) "

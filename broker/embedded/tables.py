@@ -30,6 +30,7 @@ Row: TypeAlias = tuple[int, int, str, str, bytes, int | None, float | None, str 
 """A message: its number, attempt, headers, content type, body, the number and time of replays, events to handle."""
 
 _MAX_ROWS = 64  # to an INSERT
+_MAX_READY = 1000
 _MAX_KEYS = 4096
 _MAX_LOGGED_TOPICS = 64
 _encode = msgspec.json.Encoder().encode
@@ -41,6 +42,10 @@ OF_QUEUE = "queue IN (SELECT value FROM json_each(:queues))"
 """Holds for a worker's own queue and for its partitions, with the parameters of `of_queue`. Each is looked up."""
 _FREE_BYTES = "SELECT freelist_count * page_size FROM pragma_freelist_count, pragma_page_size"
 _INSERT_DELIVERIES = "INSERT INTO deliveries SELECT ?, value, 1, NULL FROM json_each(?)"
+_DUE = "(SELECT * FROM delayed WHERE queue = ? AND ready_at <= ? ORDER BY ready_at, seq LIMIT ?)"
+_PUT_BACK_DUE = f"INSERT INTO deliveries SELECT queue, seq, attempt, NULL FROM {_DUE}"  # noqa: S608  a constant
+_FORGET_DUE = f"""DELETE FROM delayed
+    WHERE (queue, ready_at, seq) IN (SELECT queue, ready_at, seq FROM {_DUE})"""  # noqa: S608  a constant
 _OWN = "UPDATE deliveries SET owner = ? WHERE queue = ? AND seq IN (SELECT value FROM json_each(?))"
 _RELEASE_OTHERS = """UPDATE deliveries SET owner = NULL
     WHERE queue = ? AND owner = ? AND seq NOT IN (SELECT value FROM json_each(?))"""
@@ -205,7 +210,7 @@ def exchange(
 
 def take(connection: sqlite3.Connection, *, queue: str, owner: str, limit: int) -> list[Received]:
     """Up to `limit` messages for this owner, oldest first, that no living owner has and whose delay has passed."""
-    make_ready(connection, queue)
+    make_ready(connection, queue, limit)
     rows = connection.execute(
         "SELECT d.seq, d.attempt, e.headers, e.content_type, e.body, r.replays, r.at, r.events "
         "FROM deliveries d JOIN envelopes e USING (seq) LEFT JOIN replayed r ON r.queue = d.queue AND r.seq = d.seq "
@@ -215,12 +220,15 @@ def take(connection: sqlite3.Connection, *, queue: str, owner: str, limit: int) 
     return own(connection, queue, owner, rows)
 
 
-def make_ready(connection: sqlite3.Connection, queue: str) -> None:
-    """Move messages whose delay has passed to the queue. Both statements use the same time, so none is lost."""
+def make_ready(connection: sqlite3.Connection, queue: str, limit: int) -> None:
+    """Move messages whose delay has passed to the queue: at least `limit` if there are as many, so that all get there.
+
+    Very many are not moved at once, because nobody else could write meanwhile.
+    """
     (now_s,) = connection.execute("SELECT offset + monotonic() FROM retry_clock").fetchone()
-    put_back = "INSERT INTO deliveries SELECT queue, seq, attempt, NULL FROM delayed WHERE queue = ? AND ready_at <= ?"
-    if connection.execute(put_back, (queue, now_s)).rowcount:
-        connection.execute("DELETE FROM delayed WHERE queue = ? AND ready_at <= ?", (queue, now_s))
+    due = (queue, now_s, max(limit, _MAX_READY))  # the same for both statements, so that none is lost
+    if connection.execute(_PUT_BACK_DUE, due).rowcount:
+        connection.execute(_FORGET_DUE, due)
 
 
 def own(connection: sqlite3.Connection, queue: str, owner: str, rows: Sequence[Row]) -> list[Received]:
