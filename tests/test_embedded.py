@@ -7,6 +7,7 @@ import os
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -49,11 +50,12 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
     await database.close()
 
 
-async def waiting(database: Database, queue: str, count: int) -> None:
-    """Have so many messages wait in a queue."""
+async def waiting(database: Database, queues: Sequence[str], count: int) -> None:
+    """Have so many messages wait in each of these queues."""
 
     def fill(connection: sqlite3.Connection) -> None:
-        tables.bind(connection, queue=queue, patterns={"#"})
+        for queue in queues:
+            tables.bind(connection, queue=queue, patterns={"#"})
         events = [envelope() for _ in range(count)]
         tables.Router().store(connection, tables.state(connection), envelopes=events, retention=NOTHING_KEPT)
 
@@ -68,7 +70,7 @@ async def in_table(database: Database, table: str, queue: str) -> int:
 
 @pytest.mark.parametrize(("limit", "moved"), [(10, 1000), (1200, 1200)])
 async def test_very_many_messages_that_are_due_are_moved_in_steps(database: Database, limit: int, moved: int) -> None:
-    await waiting(database, "hookline.q", 2500)
+    await waiting(database, ["hookline.q"], 2500)
 
     def delay(connection: sqlite3.Connection) -> None:
         connection.execute("INSERT INTO delayed SELECT queue, seq % 7, seq, 2 FROM deliveries")
@@ -85,17 +87,28 @@ async def test_very_many_messages_that_are_due_are_moved_in_steps(database: Data
     assert sorted(tokens) == [*range(1, 2501)]
 
 
-async def test_a_worker_that_is_no_longer_ordered_gets_a_long_backlog_in_steps(database: Database) -> None:
+async def test_a_worker_that_is_no_longer_ordered_gets_a_long_backlog_in_steps(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     names = [f"hookline.q.{word}" for word in PARTITION_WORDS[:3]]
-    for name in names:
-        await waiting(database, name, 400)
-    undeclare = partial(partitions.undeclare, queue="q")
-    counts = [await database.run(undeclare)]
-    while counts[-1]:
-        counts.append(await database.run(undeclare))
-    assert counts == [500, 500, 500, 500, 400, 0]
+    await waiting(database, names[:1], 700)
+    await waiting(database, names, 500)
+    run, left = database.run, [2200]
+
+    async def counted(step: Any, **options: Any) -> Any:
+        answer = await run(step, **options)
+        count = "SELECT count(*) FROM deliveries WHERE queue GLOB 'hookline.q.*'"
+        left.append((await run(lambda each: each.execute(count).fetchone()))[0])
+        return answer
+
+    monkeypatch.setattr(database, "run", counted)
+    broker = EmbeddedBroker(database)
+    await broker.subscribe("q", ALL, 1)
+    monkeypatch.undo()
+    assert left[-1] == 0
+    assert max(before - after for before, after in pairwise(left)) == partitions.MAX_MOVED
     assert await in_table(database, "deliveries", "hookline.q") == 1200
-    assert sum([await in_table(database, "deliveries", name) for name in names]) == 0
+    await broker.close()
 
 
 async def test_a_delayed_message_comes_again_whenever_it_falls_due(database: Database) -> None:

@@ -69,9 +69,9 @@ class EmbeddedBroker:
             bindings = {topics.binding(pattern) for pattern in patterns}
             bind = partial(tables.bind, queue=name, patterns=bindings)
             undeclare = partial(partitions.undeclare, queue=queue)
-            _, moved = await asyncio.gather(self._database.run(bind), self._database.run(undeclare))
-            while moved:
-                moved = await self._database.run(undeclare)
+            _, left = await asyncio.gather(self._database.run(bind), self._database.run(undeclare))
+            for _ in range(0, left, partitions.MAX_MOVED):  # not until none is left: an ordered process may run still
+                await self._database.run(partial(partitions.move_back, queue=queue))
             subscription = EmbeddedQueue(self._database, name, prefetch, tables.take, self._faults)
         else:
             name = topics.partition_name(queue, partition)

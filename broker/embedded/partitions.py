@@ -12,7 +12,9 @@ from hookline.broker.embedded import tables
 from hookline.schemas import topics
 from hookline.schemas.broker import Received
 
-_MAX_MOVED = 500
+MAX_MOVED = 500
+"""In one step: others can write between the steps."""
+_TABLES = ("deliveries", "delayed")
 
 
 def declare(connection: sqlite3.Connection, *, queue: str, patterns: Sequence[str]) -> None:
@@ -24,22 +26,28 @@ def declare(connection: sqlite3.Connection, *, queue: str, patterns: Sequence[st
 
 
 def undeclare(connection: sqlite3.Connection, *, queue: str) -> int:
-    """Unbind the partitions of a worker that is no longer ordered, and move some of their messages to its queue.
-
-    The result is how many were moved: call it until it is none, so that others can write meanwhile.
-    """
-    whole = topics.queue_name(queue)
-    moved = 0
+    """Unbind the partitions of a worker that is no longer ordered. The result is how many messages they have."""
+    left = 0
     for partition in topics.PARTITION_WORDS:
         name = topics.partition_name(queue, partition)
         tables.bind(connection, queue=name, patterns=set())
-        for table in ("deliveries", "delayed"):
+        for table in _TABLES:
+            left += connection.execute(f"SELECT count(*) FROM {table} WHERE queue = ?", (name,)).fetchone()[0]  # noqa: S608
+    return left
+
+
+def move_back(connection: sqlite3.Connection, *, queue: str) -> None:
+    """Move up to `MAX_MOVED` messages of the partitions of a worker that is no longer ordered to its queue."""
+    whole = topics.queue_name(queue)
+    left = MAX_MOVED
+    for partition in topics.PARTITION_WORDS:
+        name = topics.partition_name(queue, partition)
+        for table in _TABLES:
             some = f"SELECT seq FROM {table} WHERE queue = ? LIMIT ?"  # noqa: S608
-            rows = connection.execute(some, (name, _MAX_MOVED - moved)).fetchall()
+            rows = connection.execute(some, (name, left)).fetchall()
             for (seq,) in rows:
                 _move(connection, table, seq, name, whole)
-            moved += len(rows)
-    return moved
+            left -= len(rows)
 
 
 def take(connection: sqlite3.Connection, *, queue: str, owner: str, limit: int) -> list[Received]:
@@ -63,10 +71,10 @@ def take(connection: sqlite3.Connection, *, queue: str, owner: str, limit: int) 
 
 def _move_to_partitions(connection: sqlite3.Connection, whole: str) -> None:
     """Includes messages that another process took before the worker was ordered. Their outcomes there are ignored."""
-    for table in ("deliveries", "delayed"):
+    for table in _TABLES:
         rows = connection.execute(
             f"SELECT seq, routing_key FROM {table} JOIN envelopes USING (seq) WHERE queue = ? LIMIT ?",  # noqa: S608
-            (whole, _MAX_MOVED),
+            (whole, MAX_MOVED),
         ).fetchall()
         for seq, key in rows:
             _move(connection, table, seq, whole, f"{whole}.{key.rpartition('.')[2]}")
