@@ -26,7 +26,7 @@ from hookline.sqlite import log as sqlite_log
 from hookline.sqlite.database import Database
 from hookline.workers.store import Acquired
 from hookline.workers.stores.sqlite.store import SqliteStore
-from tests.contract.installations import EmbeddedInstallation, envelope, eventually, taken
+from tests.contract.installations import EmbeddedInstallation, envelope, eventually, put_in_queues, taken
 
 ALL = ("#",)
 TICK_S = 0.001
@@ -50,18 +50,6 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
     await database.close()
 
 
-async def waiting(database: Database, queues: Sequence[str], count: int) -> None:
-    """Have so many messages wait in each of these queues."""
-
-    def fill(connection: sqlite3.Connection) -> None:
-        for queue in queues:
-            tables.bind(connection, queue=queue, patterns={"#"})
-        events = [envelope() for _ in range(count)]
-        tables.Router().store(connection, tables.state(connection), envelopes=events, retention=NOTHING_KEPT)
-
-    await database.run(fill)
-
-
 async def in_table(database: Database, table: str, queue: str) -> int:
     """How many rows the queue has in a table."""
     statement = f"SELECT count(*) FROM {table} WHERE queue = ?"  # noqa: S608
@@ -70,13 +58,13 @@ async def in_table(database: Database, table: str, queue: str) -> int:
 
 @pytest.mark.parametrize(("limit", "moved"), [(10, 1000), (1200, 1200)])
 async def test_very_many_messages_that_are_due_are_moved_in_steps(database: Database, limit: int, moved: int) -> None:
-    await waiting(database, ["hookline.q"], 2500)
 
-    def delay(connection: sqlite3.Connection) -> None:
+    def fill(connection: sqlite3.Connection) -> None:
+        put_in_queues(connection, ["hookline.q"], 2500)
         connection.execute("INSERT INTO delayed SELECT queue, seq % 7, seq, 2 FROM deliveries")
         connection.execute("DELETE FROM deliveries")
 
-    await database.run(delay)
+    await database.run(fill)
     take = partial(tables.take, queue="hookline.q", owner=database.owner)
     tokens = [each.token for each in await database.run(partial(take, limit=limit))]
     assert len(tokens) == limit
@@ -91,8 +79,8 @@ async def test_a_worker_that_is_no_longer_ordered_gets_a_long_backlog_in_steps(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = [f"hookline.q.{word}" for word in PARTITION_WORDS[:3]]
-    await waiting(database, names[:1], 700)
-    await waiting(database, names, 500)
+    await database.run(lambda connection: put_in_queues(connection, names[:1], 700))
+    await database.run(lambda connection: put_in_queues(connection, names, 500))
     run, left = database.run, [2200]
 
     async def counted(step: Any, **options: Any) -> Any:

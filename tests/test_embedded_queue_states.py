@@ -12,13 +12,11 @@ import pytest
 from hookline.broker.embedded import queue_states
 from hookline.broker.embedded.queue_states import EmbeddedQueueStates
 from hookline.broker.embedded.retries import EmbeddedRetries
-from hookline.broker.embedded.tables import Router, bind, state
-from hookline.schemas.broker import NOTHING_KEPT
 from hookline.schemas.dead_letters import Action
 from hookline.schemas.queue_states import QueueState
 from hookline.schemas.topics import partition_name, queue_name
 from hookline.sqlite.database import Database
-from tests.contract.installations import envelope
+from tests.contract.installations import put_in_queues
 
 NAMES = [queue_name("billing"), partition_name("billing", "p07"), queue_name("billing-2")]
 ENDLESS = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
@@ -30,10 +28,7 @@ async def with_waiting(path: Path, count: int) -> EmbeddedQueueStates:
     """A file in which so many messages wait in each of three queues. The first in each is of a process that died."""
 
     def fill(connection: sqlite3.Connection) -> None:
-        for name in NAMES:
-            bind(connection, queue=name, patterns={"#"})
-        events = [envelope() for _ in range(count)]
-        Router().store(connection, state(connection), envelopes=events, retention=NOTHING_KEPT)
+        put_in_queues(connection, NAMES, count)
         connection.execute("UPDATE deliveries SET owner = 'dead' WHERE seq = 1")
 
     database = await Database.open(path)
@@ -74,9 +69,7 @@ async def steps_to_first_retry(path: Path, name: str, count: int) -> int:
         steps += 1
 
     def fill(connection: sqlite3.Connection) -> None:
-        bind(connection, queue=name, patterns={"#"})
-        events = [envelope() for _ in range(count)]
-        Router().store(connection, state(connection), envelopes=events, retention=NOTHING_KEPT)
+        put_in_queues(connection, [name], count)
         connection.execute("INSERT INTO delayed SELECT queue, seq / 10, seq, 2 FROM deliveries")
         connection.execute("DELETE FROM deliveries")
 

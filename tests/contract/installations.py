@@ -3,7 +3,7 @@
 import asyncio
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +16,7 @@ import aiormq
 import pytest
 from aiormq.abc import AbstractChannel
 
+from hookline.broker.embedded import tables
 from hookline.broker.embedded.broker import EmbeddedBroker
 from hookline.broker.embedded.publisher import Limits
 from hookline.broker.rabbitmq.broker import RabbitMQBroker
@@ -252,3 +253,11 @@ def envelope(
         content_type="application/json",
         body=body,
     )
+
+
+def put_in_queues(connection: sqlite3.Connection, queues: Iterable[str], count: int) -> None:
+    """Have so many messages wait in each of these queues of the embedded broker, which are bound to every event."""
+    for queue in queues:
+        tables.bind(connection, queue=queue, patterns={"#"})
+    events = [envelope() for _ in range(count)]
+    tables.Router().store(connection, tables.state(connection), envelopes=events, retention=NOTHING_KEPT)
