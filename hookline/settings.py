@@ -14,7 +14,7 @@ from hookline.outside_providers import is_reference, load_outside_providers
 from hookline.schemas.errors import SettingsError
 from hookline.schemas.provider import AnySource, Provider
 from hookline.schemas.providers import Catalogue
-from hookline.settings_faults import not_toml, not_utf8, own_host_fault, unmarked_variables
+from hookline.settings_faults import not_toml, not_utf8, own_host_fault, path_fault, unmarked_variables
 from hookline.settings_secrets import warnings_of_all
 from hookline.settings_sections import (
     SECTIONS,
@@ -80,14 +80,16 @@ def _load(path: Path, *, with_sources: bool) -> Settings:
     outside = _outside_providers(document, path.parent)
     resolve = Resolver(path.parent)
     sections = {name: _section(name, document.get(name, {}), resolve) for name in SECTIONS}
-    ingress = _with_paths(_as(IngressSettings, sections["ingress"]), path.parent)
+    ingress = _as(IngressSettings, sections["ingress"])
+    spool, audit = _as(SpoolSettings, sections["spool"]), _as(AuditSettings, sections["audit"])
+    _check_paths({"spool.path": spool.path, "audit.path": audit.path})
+    ingress = _with_paths(ingress, path.parent)
     if fault := own_host_fault(ingress.host):
         raise SettingsError(f"ingress.host: {fault}")
     trusted_proxies = load_networks("ingress.trusted_proxies", ingress.trusted_proxies)
     known, warnings = Catalogue(outside), list[str]()
     tables = document.get("sources", {})
     sources = _within(ingress, load_sources(tables, known, resolve, warnings)) if with_sources else {}
-    audit = _as(AuditSettings, sections["audit"])
     if audit.requests:
         warnings.append(_KEEPS_REQUESTS)
     admin = _faultless("admin", _as(AdminSettings, sections["admin"]))
@@ -100,7 +102,7 @@ def _load(path: Path, *, with_sources: bool) -> Settings:
     return Settings(
         path=path,
         broker=_faultless("broker", broker),
-        spool=_as(SpoolSettings, sections["spool"]),
+        spool=spool,
         store=_faultless("store", store),
         history=_as(HistorySettings, sections["history"]),
         ingress=ingress,
@@ -212,7 +214,15 @@ def _with_paths(ingress: IngressSettings, folder: Path) -> IngressSettings:
     if ingress.proxy_protocol and not ingress.trusted_proxies:
         raise SettingsError("ingress.proxy_protocol: trusted_proxies names no proxy that may speak it")
     paths = {name: getattr(ingress, name) for name in ("tls_certificate", "tls_key")}
+    _check_paths({f"ingress.{name}": each for name, each in paths.items()})
     return msgspec.structs.replace(ingress, **{name: str(folder / path) for name, path in paths.items() if path})
+
+
+def _check_paths(paths: Mapping[str, str]) -> None:
+    """Raise SettingsError for a path by its key. An empty one is a choice."""
+    for key, path in paths.items():
+        if fault := path_fault(path):
+            raise SettingsError(f"{key}: {fault}")
 
 
 def _section(name: str, table: Any, resolve: Resolver) -> msgspec.Struct:

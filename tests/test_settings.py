@@ -359,6 +359,16 @@ def test_no_host_to_listen_on_is_an_error(tmp_path: Path, section: str, host: st
         loaded(tmp_path, f"{GOOD}[{section}]\nhost = '{host}'\n")
 
 
+@pytest.mark.parametrize(
+    ("path", "expected"), [("~/x", "~ does not stand for a folder here; write ${HOME}/…"), ("  ", "has only blanks")]
+)
+@pytest.mark.parametrize("key", ["spool.path", "audit.path", "ingress.tls_certificate"])
+def test_a_path_that_means_something_else_is_an_error(tmp_path: Path, key: str, path: str, expected: str) -> None:
+    section, _, name = key.partition(".")
+    with pytest.raises(SettingsError, match=f": {re.escape(f'{key}: {expected}')}$"):
+        loaded(tmp_path, f"{GOOD}[{section}]\n{name} = '{path}'\n")
+
+
 @pytest.mark.parametrize("host", ["a..b", ".a", "a" * 64, f"b.{'ä' * 60}.example"])
 @pytest.mark.parametrize(
     ("section", "setting", "expected"),
