@@ -12,6 +12,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -24,8 +26,7 @@ from benchmarks.processes import ROOT
 from benchmarks.worker_without_sockets import PROGRAMS
 
 _SQLITE = ("sqlite:hookline.db", "sqlite:hookline.db")
-_USUAL = "five providers"
-_LOADS = {"one provider": ("krtc",), _USUAL: USUAL}
+_LOADS = {"one provider": ("krtc",), "five providers": USUAL}
 _REQUESTS_AT_A_TIME = (1, 64)
 _MESSAGES_AT_A_TIME = (1, 128)
 _INGRESS, _WORKER = "benchmarks.without_sockets", "benchmarks.worker_without_sockets"
@@ -40,14 +41,14 @@ def main() -> None:
     if shutil.which("valgrind") is None:
         raise click.ClickException("valgrind counts the instructions: install it with the system's packages")
     click.echo(f"{'load':<24}{'at a time':>10}{'ours':>10}{'reference':>11}{'ratio':>7}")
-    with tempfile.TemporaryDirectory() as parent:
-        folders = {name: _prepared(Path(parent) / name, providers) for name, providers in _LOADS.items()}
-        for name, folder in folders.items():
-            for at_a_time in _REQUESTS_AT_A_TIME:
+    for name, providers in _LOADS.items():
+        for at_a_time in _REQUESTS_AT_A_TIME:
+            with _prepared(providers) as folder:  # for each row: a signature is fresh for five minutes
                 ours, bare = (_per_event(_INGRESS, program, folder, at_a_time) for program in ("hookline", "bare"))
-                _show(name, at_a_time, ours, bare)
+            _show(name, at_a_time, ours, bare)
+    with _prepared(USUAL) as folder:
         for at_a_time in _MESSAGES_AT_A_TIME:
-            counted = {program: _per_event(_WORKER, program, folders[_USUAL], at_a_time) for program in PROGRAMS}
+            counted = {program: _per_event(_WORKER, program, folder, at_a_time) for program in PROGRAMS}
             for program, ours in counted.items():
                 _show(program, at_a_time, ours, counted[_PLAIN])
 
@@ -56,14 +57,16 @@ def _show(name: str, at_a_time: int, ours: float, reference: float) -> None:
     click.echo(f"{name:<24}{at_a_time:>10}{ours:>10,.0f}{reference:>11,.0f}{ours / reference:>7.2f}")
 
 
-def _prepared(folder: Path, providers: tuple[str, ...]) -> Path:
+@contextmanager
+def _prepared(providers: tuple[str, ...]) -> Iterator[Path]:
     """A folder with the settings of an installation, with requests to it, and with envelopes for its workers."""
-    folder.mkdir()
-    installation, callbacks = Installation(folder, *_SQLITE, providers=providers), CallbackGenerator()
-    callbacks.prepare(folder / "requests", installation.sources, _MORE)
-    envelopes = [*callbacks.envelopes(installation.sources, _MORE)]
-    (folder / "envelopes").write_bytes(msgspec.msgpack.encode(envelopes))
-    return folder
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        installation, callbacks = Installation(folder, *_SQLITE, providers=providers), CallbackGenerator()
+        callbacks.prepare(folder / "requests", installation.sources, _MORE)
+        envelopes = [*callbacks.envelopes(installation.sources, _MORE)]
+        (folder / "envelopes").write_bytes(msgspec.msgpack.encode(envelopes))
+        yield folder
 
 
 def _per_event(module: str, program: str, folder: Path, at_a_time: int) -> float:
