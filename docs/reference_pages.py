@@ -242,7 +242,9 @@ def errors_page() -> str:
             ),
             (
                 "A request from an address that is not in `allow_from` is answered as `bad_signature`; the log and the "
-                f"metric say `{errors.RefusedAddress.noted_as}`."
+                f"metric say `{errors.RefusedAddress.noted_as}`. Beyond `max_unverified_per_10_s` requests of a source "
+                f"that were not verified, the next ones are `{errors.TooManyRequests.reason}`, whatever is wrong with "
+                "them; genuine callbacks are accepted."
             ),
             "## What ends a command or parks an event",
             table(

@@ -81,7 +81,7 @@ class RefusalAudit:
     def note(self, call: RefusedCall, sources: Collection[AnySource]) -> None:
         """Count a refused request, and record it if the budget of its kind allows."""
         name = call.source.name if call.source else UNKNOWN_PATH
-        kind = (name, call.refusal.noted_as or call.refusal.reason)
+        kind = (name, call.refusal.reason_for_operator)
         self._counts[kind] += 1
         self._last_s = call.now_s
         if self._timer is None:
@@ -139,7 +139,7 @@ def _record(call: RefusedCall, hint: str, settings: AuditSettings) -> RefusedReq
     return RefusedRequest(
         at_s=call.now_s,
         source=source.name if source else UNKNOWN_PATH,
-        reason=refusal.noted_as or refusal.reason,
+        reason=refusal.reason_for_operator,
         detail=plain(refusal.for_operator, _MAX_ADDRESS_CHARACTERS),
         status=call.status,
         peer=plain(peer_of(request), _MAX_ADDRESS_CHARACTERS),

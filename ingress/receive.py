@@ -238,11 +238,11 @@ class Receiver:
         """The response to a request that is not accepted, which is counted, logged and recorded."""
         now_s, source = self.clock(), self._source_of(request)
         name = source.name if source else "-"
-        said = self._refusals.note(name, refusal, now_s, lambda: self._origin(request))
-        self.observer.refused(name, refusal.reason)
-        response = responses.refused(said)
+        answered = self._refusals.note(name, refusal, now_s, lambda: self._origin(request))
+        self.observer.refused(name, answered.reason_for_operator)
+        response = responses.refused(answered)
         if self._audit is not None:
-            call = RefusedCall(request, source, refusal, response.status, now_s)
+            call = RefusedCall(request, source, answered, response.status, now_s)
             self._audit.note(call, self._sources.values())
         return response
 
@@ -255,7 +255,7 @@ class Receiver:
     def note_unread(self, refusal: Refused, address: str) -> None:
         """Count and log what was refused before it could be read as a request."""
         self._refusals.note("-", refusal, self.clock(), lambda: Origin(address))
-        self.observer.refused("-", refusal.reason)
+        self.observer.refused("-", refusal.reason_for_operator)
 
     def _health(self, request: web.BaseRequest, path: str) -> web.Response:
         check_target(request)

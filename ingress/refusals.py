@@ -43,16 +43,23 @@ class Refusals:
         """
         if now_s >= self._ends_s:
             self._start_window(now_s)
-        reason = refusal.noted_as or refusal.reason
-        key = (source, reason)
+        answered = self._within_limit(source, refusal)
+        key = (source, answered.reason_for_operator)
         self._counts[key] += 1
         if self._counts[key] == 1:
-            _log(source, reason, refusal, origin())
-        if isinstance(refusal, Unverified):
-            self._unverified[source] += 1
-            if self._unverified[source] > self._max_unverified:
-                return TooManyRequests("too many requests that could not be verified")
-        return refusal
+            _log(source, answered, origin())
+        return answered
+
+    def _within_limit(self, source: str, refusal: Refused) -> Refused:
+        """The refusal, or TooManyRequests once a source has had too many that were not verified."""
+        if not isinstance(refusal, Unverified):
+            return refusal
+        self._unverified[source] += 1
+        if self._unverified[source] <= self._max_unverified:
+            return refusal
+        cause = f"more than {self._max_unverified:,} requests in {WINDOW_S:.0f} s; {refusal.for_operator}"
+        text = "too many requests that could not be verified"
+        return TooManyRequests(text, for_operator=cause, body=refusal.body)
 
     def _start_window(self, now_s: float) -> None:
         for (source, reason), count in self._counts.items():
@@ -63,7 +70,8 @@ class Refusals:
         self._ends_s = now_s + WINDOW_S
 
 
-def _log(source: str, reason: str, refusal: Refused, origin: Origin) -> None:
+def _log(source: str, refusal: Refused, origin: Origin) -> None:
+    reason = refusal.reason_for_operator
     facts = {"source": source, "reason": reason, "detail": refusal.for_operator, "peer": origin.client}
     if origin.method:
         facts |= {"method": origin.method, "path": plain(origin.path, _MAX_PATH_CHARACTERS)}

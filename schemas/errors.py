@@ -55,6 +55,11 @@ class Refused(HooklineError):
         self.for_operator = for_operator or text
         self.body = body
 
+    @property
+    def reason_for_operator(self) -> str:
+        """The reason in the log, the metric and the audit."""
+        return self.noted_as or self.reason
+
 
 class MalformedRequest(Refused):
     reason = "malformed_request"

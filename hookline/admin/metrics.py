@@ -31,7 +31,15 @@ Read: TypeAlias = Callable[[], Values]
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _NO_LABELS: Labels = ()
 _FOLDED_AT_ONCE = 1000
-_ALARMING = ("bad_signature", "missing_signature", "stale_timestamp", "not_durable", "overloaded")
+_ALARMING = (
+    "bad_signature",
+    "missing_signature",
+    "stale_timestamp",
+    "refused_address",
+    "too_many_requests",
+    "not_durable",
+    "overloaded",
+)
 _RARE = ("partitions_lost_total", "breaker_opened_total", "crash_suspects_total", "bindings_restored_total")
 
 

@@ -174,7 +174,7 @@ class _Recorder:
                 method=request.method,
                 path=seen.path,
                 status=call.status,
-                reason=refusal.noted_as or refusal.reason,
+                reason=refusal.reason_for_operator,
                 detail=refusal.for_operator,
                 diagnosis=_diagnosed(seen, call.source, around, has_body=body is not None),
                 exact=None if body is None else exact_request(request, body),

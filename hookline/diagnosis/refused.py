@@ -13,7 +13,7 @@ from hookline.schemas.provider import AnySource, Request
 from hookline.schemas.refusals import RefusedRequest
 
 _NOT_KEPT = "the audit keeps no signature and no body; `requests = true` under [audit] keeps those of the next ones"
-_UNVERIFIED = ("bad_signature", "missing_signature")
+_UNVERIFIED = ("bad_signature", "missing_signature", "too_many_requests")
 
 
 def source_now(record: RefusedRequest, sources: Mapping[str, AnySource]) -> AnySource | None:

@@ -160,7 +160,7 @@ def _unproven(callback: Request, source: AnySource, around: Circumstances, refus
     """A signature that fails, with whatever makes it fit."""
     others = fitting_sources(callback, source, around.sources.values(), around.now_s)
     text = with_hints(refusal.for_operator, misplaced(others), _fitting_body(callback, source, around.now_s))
-    return Step("signature", "fails", text, refusal.noted_as or refusal.reason)
+    return Step("signature", "fails", text, refusal.reason_for_operator)
 
 
 def _fitting_body(callback: Request, source: AnySource, now_s: float) -> str:
@@ -222,4 +222,4 @@ def _event(callback: Request, request: CapturedRequest, source: AnySource, now_s
 
 
 def _failed(step: str, refusal: Refused) -> Step:
-    return Step(step, "fails", refusal.for_operator, refusal.noted_as or refusal.reason)
+    return Step(step, "fails", refusal.for_operator, refusal.reason_for_operator)

@@ -21,11 +21,12 @@ from hookline.ingress.settings import AuditSettings, IngressSettings
 from hookline.schemas.attribution import nearest_path
 from hookline.schemas.errors import NotDurable
 from hookline.schemas.form import form_fields
+from hookline.schemas.observer import Observer
 from hookline.schemas.provider import AnySource, Outgoing
 from hookline.schemas.refusals import RefusedRequest
 from tests.ingress.callbacks import BODY, GOOD, post, sample, signed
 from tests.ingress.http_client import Answer
-from tests.ingress.running_ingress import SETTINGS, RunningIngress, running_ingress
+from tests.ingress.running_ingress import SETTINGS, RunningIngress, running_ingress, with_settings
 from tests.ingress.sources import CALLS, KRTC, MEETINGS, NOW_S, OLD_SECRET, SECRET, SOURCES
 from tests.vector_cases import is_form, with_secrets
 
@@ -278,11 +279,37 @@ async def test_a_request_is_kept_as_it_came_only_if_the_settings_say_so() -> Non
     assert (large.exact, unread.exact, not_kept.exact) == (None, None, None)
 
 
-async def test_a_refused_address_is_recorded() -> None:
-    source = replace(KRTC, allow_from=(ip_network("203.0.113.0/24"),))
+class Counting(Observer):
+    def __init__(self) -> None:
+        self.refusals: Counter[tuple[str, str]] = Counter()
+
+    def refused(self, source: str, reason: str) -> None:
+        self.refusals[source, reason] += 1
+
+
+async def test_an_address_that_is_not_allowed_has_one_name_in_answer_record_and_metric() -> None:
+    source, counting = replace(KRTC, allow_from=(ip_network("203.0.113.0/24"),)), Counting()
     async with audited({source.name: source}) as running:
+        running.ingress.receiver.observer = counting
         record = await running.record_of(GOOD)
-    assert (record.source, record.peer) == (KRTC.name, "127.0.0.1")
+        assert (await running.ask(GOOD)).code == "bad_signature"
+    assert (record.source, record.peer, record.reason) == (KRTC.name, "127.0.0.1", "refused_address")
+    assert counting.refusals == {(KRTC.name, "refused_address"): 2}
+
+
+async def test_what_a_flood_is_answered_is_said_counted_and_recorded(caplog: pytest.LogCaptureFixture) -> None:
+    forgery, counting = post(CALLS, forged(CALLS)), Counting()
+    async with audited(proxied=with_settings(max_unverified_per_10_s=2)) as running:
+        running.ingress.receiver.observer = counting
+        first = await running.record_of(forgery)
+        await running.ask(forgery)
+        last = await running.record_of(forgery)
+        assert (await running.ask(forgery)).code == "too_many_requests"
+    assert counting.refusals == {("calls", "bad_signature"): 2, ("calls", "too_many_requests"): 2}
+    assert running.writer.counts == counting.refusals
+    assert (last.reason, last.status, last.body_sha256) == ("too_many_requests", 429, first.body_sha256)
+    assert last.detail == f"more than 2 requests in 10 s; {first.detail}"
+    assert f"calls: refused: too_many_requests ({last.detail}): POST /hooks/calls from 127.0.0.1" in caplog.messages
 
 
 async def test_a_fault_of_ours_is_recorded() -> None:
