@@ -55,10 +55,22 @@ class RefusedCall:
     now_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class UnreadCall:
+    """What was refused before it could be read as a request, with the address that sent it."""
+
+    peer: str
+    refusal: Refused
+    status: int
+    now_s: float
+
+
 class RefusalRecorder(Protocol):
     """Is told of each refused request, and of all sources that there are."""
 
     def note(self, call: RefusedCall, sources: Collection[AnySource]) -> None: ...
+
+    def note_unread(self, call: UnreadCall) -> None: ...
 
     def close(self) -> None: ...
 
@@ -80,15 +92,23 @@ class RefusalAudit:
 
     def note(self, call: RefusedCall, sources: Collection[AnySource]) -> None:
         """Count a refused request, and record it if the budget of its kind allows."""
-        name = call.source.name if call.source else UNKNOWN_PATH
-        kind = (name, call.refusal.reason_for_operator)
+        if self._counted(call.source.name if call.source else UNKNOWN_PATH, call.refusal, call.now_s):
+            self._writer.put(_record(call, self._hint(call, sources), self._settings))
+
+    def note_unread(self, call: UnreadCall) -> None:
+        """Count and record in the same way what has no path, and so belongs to no source."""
+        if self._counted(UNKNOWN_PATH, call.refusal, call.now_s):
+            self._writer.put(_unread(call))
+
+    def _counted(self, source: str, refusal: Refused, now_s: float) -> bool:
+        """Count a refusal; whether the budget of its kind allows a record."""
+        kind = (source, refusal.reason_for_operator)
         self._counts[kind] += 1
-        self._last_s = call.now_s
+        self._last_s = now_s
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(COUNTS_EVERY_S, self._hand_over_counts)
         budget = self._budgets.setdefault(kind, _Budget(self._settings.max_per_s, self._monotonic()))
-        if budget.takes(self._monotonic()):
-            self._writer.put(_record(call, self._hint(call, sources), self._settings))
+        return budget.takes(self._monotonic())
 
     def _hint(self, call: RefusedCall, sources: Collection[AnySource]) -> str:
         """What may be the cause, if that costs little: each source that is tried costs as much as a callback."""
@@ -154,6 +174,23 @@ def _record(call: RefusedCall, hint: str, settings: AuditSettings) -> RefusedReq
         hint=hint,
         age_s=refusal.age_s if isinstance(refusal, StaleTimestamp) else None,
         exact=exact_request(request, body) if settings.requests and body is not None else None,
+    )
+
+
+def _unread(call: UnreadCall) -> RefusedRequest:
+    return RefusedRequest(
+        at_s=call.now_s,
+        source=UNKNOWN_PATH,
+        reason=call.refusal.reason_for_operator,
+        detail=plain(call.refusal.for_operator, _MAX_ADDRESS_CHARACTERS),
+        status=call.status,
+        peer=plain(call.peer, _MAX_ADDRESS_CHARACTERS),
+        forwarded="",
+        method="",
+        path="",
+        query="",
+        headers=(),
+        body_bytes=0,
     )
 
 

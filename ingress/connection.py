@@ -143,7 +143,7 @@ class IngressConnection(web.RequestHandler):
         """Whether, since the last answer, a second request or an incomplete body has arrived."""
         self.is_overloaded = False
         """Whether what is not read yet is to be refused."""
-        self.noted: Callable[[Refused, str], None] = lambda _refusal, _address: None
+        self.noted: Callable[[Refused, str, int], None] = lambda _refusal, _address, _status: None
         """Is told of a request that is refused before it reaches the receiver, and of the address."""
         self.failure: BaseException | None = None
         """Why the next request, which the fast lane began to answer, is not accepted."""
@@ -672,13 +672,13 @@ class IngressConnection(web.RequestHandler):
     ) -> web.StreamResponse:
         """The response to a parser error, in our form. aiohttp's own response would quote the request."""
         if isinstance(exc, Refused):
-            self.noted(exc, self.address)
+            self.noted(exc, self.address, status)
             return responses.refused(exc, status)
         if status >= 500:
             log.error("a request failed in the server: %s", type(exc).__name__)
             return responses.unavailable()
         refusal, status = refusal_of(exc)
-        self.noted(refusal, self.address)
+        self.noted(refusal, self.address, status)
         return responses.refused(refusal, status)
 
     def _note_failure(self, failure: _ErrInfo) -> None:

@@ -13,7 +13,7 @@ from hookline.aio.cancellation import is_cancelled
 from hookline.aio.throttle import Throttle, said_less
 from hookline.ingress import responses
 from hookline.ingress.acceptances import Acceptances
-from hookline.ingress.audit import RefusalRecorder, RefusedCall
+from hookline.ingress.audit import RefusalRecorder, RefusedCall, UnreadCall
 from hookline.ingress.client_address import Network, check_address, client_address
 from hookline.ingress.connection import IngressConnection, Whole, peer_of
 from hookline.ingress.recent_events import RecentEvents
@@ -252,10 +252,13 @@ class Receiver:
         client = client_address(peer, request.headers, self.trusted_proxies)
         return Origin(peer if client is None else str(client), request.method, path)
 
-    def note_unread(self, refusal: Refused, address: str) -> None:
-        """Count and log what was refused before it could be read as a request."""
-        self._refusals.note("-", refusal, self.clock(), lambda: Origin(address))
+    def note_unread(self, refusal: Refused, address: str, status: int) -> None:
+        """Count, log and record what was refused before it could be read as a request."""
+        now_s = self.clock()
+        self._refusals.note("-", refusal, now_s, lambda: Origin(address))
         self.observer.refused("-", refusal.reason_for_operator)
+        if self._audit is not None:
+            self._audit.note_unread(UnreadCall(address, refusal, status, now_s))
 
     def _health(self, request: web.BaseRequest, path: str) -> web.Response:
         check_target(request)

@@ -9,6 +9,8 @@ UNKNOWN_PATH = ""
 class RefusedRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One refused request. `source` is empty for a path that belongs to none.
 
+    What could not be read as a request has no method, and nothing of what follows it.
+
     `detail` says which step failed, and by how much. `peer` is the address that connected, and `forwarded` what
     proxies said of the client, unchecked. Values of headers and parameters that may hold a secret are hidden.
     `body_bytes` is the size of the body, or the declared one of a body that was not read; `body_sha256` is empty then.
@@ -33,6 +35,11 @@ class RefusedRequest(msgspec.Struct, frozen=True, kw_only=True):
     hint: str = ""
     age_s: float | None = None
     exact: bytes | None = None
+
+    @property
+    def is_read(self) -> bool:
+        """Whether it could be read as a request."""
+        return bool(self.method)
 
 
 class StoredRefusal(msgspec.Struct, frozen=True):

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -94,6 +95,28 @@ def test_json_has_every_fact_but_no_exact_request(config: Path) -> None:
     assert found["at"].endswith("Z")
     assert (found["exact_bytes"], "exact" in found) == (35, False)
     assert {"source", "reason", "detail", "hint", "peer", "path", "headers", "status"} <= set(found)
+
+
+def test_what_could_not_be_read_is_shown_without_a_request(config: Path) -> None:
+    unread = refused(
+        source=UNKNOWN_PATH,
+        reason="malformed_request",
+        detail="the sender speaks TLS",
+        at_s=NOW_S,
+        method="",
+        path="",
+        headers=(),
+    )
+    record(config, unread)
+    row = run(config, "list").output.splitlines()[1]
+    assert re.search(r" - +malformed_request +not read +\S+ +the sender speaks TLS$", row)
+    shown = run(config, "show", "1").output
+    assert re.search(r"^source +unknown$", shown, re.MULTILINE)
+    assert re.search(r"^request +not read$", shown, re.MULTILINE)
+    assert not re.search("^(body|headers)", shown, re.MULTILINE)
+    verified = run(config, "verify", "1")
+    assert verified.exit_code == 1
+    assert "at the receipt: the sender speaks TLS; nothing else is known of it" in verified.output
 
 
 def test_without_a_file_nothing_was_refused(config: Path) -> None:

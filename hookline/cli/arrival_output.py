@@ -121,7 +121,8 @@ def _ending(outcome: Outcome) -> tuple[str, str, str]:
 
 
 def _lines_of_rejected(arrival: Rejected, place: str) -> Iterator[str]:
-    text = f"{arrival.status} {arrival.reason} to {arrival.method} {arrival.path} from {arrival.peer}: {arrival.detail}"
+    to = f" to {arrival.method} {arrival.path}" if arrival.method else ""
+    text = f"{arrival.status} {arrival.reason}{to} from {arrival.peer}: {arrival.detail}"
     yield _line(arrival.at, arrival.source or "-", "refused", text)
     yield from diagnosis_output.lines(arrival.diagnosis, indent=4)
     if place:

@@ -120,6 +120,13 @@ def _greeting(settings: Settings, names: tuple[str, ...]) -> Callable[[str], Non
     return opened
 
 
+def _may_be_for_any(arrival: "Arrival") -> bool:
+    """Whether nobody knows which source an arrival was sent to, since it could not be read."""
+    from hookline.diagnosis.listener import Rejected  # noqa: PLC0415  slow to load
+
+    return isinstance(arrival, Rejected) and not arrival.method
+
+
 @dataclass(frozen=True, slots=True)
 class _Wanted:
     """What is to be shown: only these sources, if any are named, and of accepted callbacks these topics."""
@@ -129,6 +136,6 @@ class _Wanted:
 
     def has(self, arrival: "Arrival") -> bool:
         if self.sources and arrival.source not in self.sources:
-            return False
+            return _may_be_for_any(arrival)
         key = arrival.routing_key
         return self.topic is None or key is None or topics.matches(topics.binding(self.topic), key)

@@ -51,7 +51,7 @@ def refused() -> None:
       hookline refused list --source - --json          requests to unknown paths
     """,
 )
-@click.option("--source", help="Only to this source; - is a path that belongs to none.")
+@click.option("--source", help="Only to this source; - is what belongs to none.")
 @click.option(
     "--reason", callback=one_of("reason", REFUSAL_REASONS), help=f"Only with this reason: {', '.join(REFUSAL_REASONS)}."
 )
@@ -191,7 +191,11 @@ def _row(stored: StoredRefusal) -> tuple[str, ...]:
     """The texts for COLUMNS."""
     found = stored.request
     of = (found.source or _NO_SOURCE, found.reason)
-    return (str(stored.id), _at(found.at_s), *of, f"{found.method} {found.path}", _from(found), _why(found))
+    return (str(stored.id), _at(found.at_s), *of, _asked(found), _from(found), _why(found))
+
+
+def _asked(found: RefusedRequest) -> str:
+    return f"{found.method} {found.path}" if found.is_read else "not read"
 
 
 def _why(found: RefusedRequest) -> str:
@@ -213,21 +217,23 @@ def _facts(stored: StoredRefusal) -> dict[str, Any]:
 def _page(number: int, found: RefusedRequest) -> str:
     """A refused request in full."""
     size = f"{found.body_bytes:,} bytes"
+    body = f"{size}, SHA-256 {found.body_sha256}" if found.body_sha256 else f"{size} announced, not read"
     facts = [
         ("id", str(number)),
         ("time", _at(found.at_s)),
-        ("source", found.source or "none has this path"),
+        ("source", found.source or ("none has this path" if found.is_read else "unknown")),
         ("answer", f"{found.status} {found.reason}"),
         ("what failed", found.detail),
         ("hint", found.hint),
-        ("request", f"{found.method} {found.path}{'?' if found.query else ''}{found.query}"),
+        ("request", f"{_asked(found)}{'?' if found.query else ''}{found.query}"),
         ("from", found.peer),
         ("forwarded", found.forwarded),
-        ("body", f"{size}, SHA-256 {found.body_sha256}" if found.body_sha256 else f"{size} announced, not read"),
+        ("body", body if found.is_read else ""),
         ("exact", "" if found.exact is None else f"kept, {len(found.exact):,} bytes; --raw writes it"),
     ]
     shown = [titled(name, printable(value), 13) for name, value in facts if value]
-    shown += ["", "headers", *(f"    {printable(name)}: {printable(value)}" for name, value in found.headers)]
+    if found.headers:
+        shown += ["", "headers", *(f"    {printable(name)}: {printable(value)}" for name, value in found.headers)]
     if found.body is not None:
         shown += ["", "body without secrets", f"    {printable(found.body)}"]
     return "\n".join(shown)

@@ -9,9 +9,17 @@ import msgspec
 
 from hookline.aio.completion import completion_of
 from hookline.diagnosis.captured import CapturedRequest
-from hookline.diagnosis.steps import Circumstances, Diagnosis, concluded, diagnose, path_step, steps_of_head
+from hookline.diagnosis.steps import (
+    Circumstances,
+    Diagnosis,
+    Step,
+    concluded,
+    diagnose,
+    path_step,
+    steps_of_head,
+)
 from hookline.diagnosis.trial import Called, Trial
-from hookline.ingress.audit import RefusedCall, exact_request
+from hookline.ingress.audit import RefusedCall, UnreadCall, exact_request
 from hookline.ingress.connection import peer_of
 from hookline.ingress.listening import raise_file_limit, within_files
 from hookline.ingress.receive import Receiver
@@ -63,7 +71,10 @@ class Checked:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A refused request, with the steps that it passed and failed. `exact` is all of it if its body was read."""
+    """A refused request, with the steps that it passed and failed. `exact` is all of it if its body was read.
+
+    What could not be read as a request has no method and no path.
+    """
 
     source: str
     at: datetime
@@ -178,6 +189,23 @@ class _Recorder:
                 detail=refusal.for_operator,
                 diagnosis=_diagnosed(seen, call.source, around, has_body=body is not None),
                 exact=None if body is None else exact_request(request, body),
+            )
+        )
+
+    def note_unread(self, call: UnreadCall) -> None:
+        reason, detail = call.refusal.reason_for_operator, call.refusal.for_operator
+        self._tell(
+            Rejected(
+                source="",
+                at=datetime.fromtimestamp(call.now_s, UTC),
+                peer=call.peer,
+                method="",
+                path="",
+                status=call.status,
+                reason=reason,
+                detail=detail,
+                diagnosis=concluded("", [Step("head", "fails", detail, reason)]),
+                exact=None,
             )
         )
 

@@ -23,6 +23,9 @@ def source_now(record: RefusedRequest, sources: Mapping[str, AnySource]) -> AnyS
 
 def diagnose_refused(record: RefusedRequest, source: AnySource | None, around: Circumstances) -> Diagnosis:
     """The steps of a recorded request, as far as what was kept of it tells."""
+    if not record.is_read:
+        step = Step("head", "unknown", f"at the receipt: {record.detail}; nothing else is known of it")
+        return Diagnosis(source="", accepted=None, reason="", steps=(step,))
     if source is None:
         return concluded("", [path_step(record.path, "", around.sources)])
     if record.exact is not None:

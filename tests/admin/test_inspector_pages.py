@@ -366,6 +366,14 @@ async def test_refused_requests_are_listed_filtered_and_shown(site: Site) -> Non
     assert "bad_signature" in shown.page.text
 
 
+async def test_what_could_not_be_read_as_a_request_is_shown_and_not_judged(site: Site) -> None:
+    await site.refuse(refused(source="", reason="malformed_request", method="", path="", headers=()))
+    assert "not read" in (await site.get("/refused")).page.text
+    verified = await site.get("/refusal", id="1", verify="yes")
+    assert "it was not read" in verified.page.text
+    assert "It cannot be told whether it would be accepted." in verified.page.text
+
+
 async def test_a_refused_request_is_verified_again(site: Site) -> None:
     exact = b"POST /hooks/krtc-main HTTP/1.1\r\nHost: x\r\nKRTC-Signature: a-signature\r\nContent-Length: 2\r\n\r\n{}"
     await site.refuse(refused(hint="it fits the secret of voice", exact=exact))

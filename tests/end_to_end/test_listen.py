@@ -1,13 +1,15 @@
 """`hookline listen` as a process: it answers like the ingress, shows what arrives, and stores nothing."""
 
+import asyncio
 import json
 import re
 import signal
+import ssl
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -116,6 +118,20 @@ async def test_everything_that_arrives_is_shown_and_nothing_is_stored(project: P
     assert astray["steps"][0]["text"] == "no source has /hooks/call; did you mean /hooks/calls?"
     assert (checked["result"], checked["source"]) == ("checked", "daily-main")
     assert {path.name for path in project.folder.iterdir()} == before
+
+
+async def test_what_could_not_be_read_is_shown_whatever_source_is_asked_for(project: Project) -> None:
+    """The likeliest mistake with a URL in a console: https for http."""
+    with listening(project, "--json", "--source", "calls") as running:
+        with suppress(ssl.SSLError, ConnectionError):
+            await asyncio.open_connection("127.0.0.1", running.port, ssl=ssl.create_default_context())
+        tls = running.next()
+    with listening(project) as running:
+        assert await running.send(b"\x00\x01\r\n\r\n") == 400
+        line = running.line()
+    assert (tls["source"], tls["result"], tls["status"], tls["reason"]) == ("", "refused", 400, "malformed_request")
+    assert tls["detail"].startswith("the sender speaks TLS, and this port does not")
+    assert "400 malformed_request from 127.0.0.1: this is not a valid HTTP request" in line
 
 
 async def test_lines_are_for_people(project: Project) -> None:

@@ -312,6 +312,29 @@ async def test_what_a_flood_is_answered_is_said_counted_and_recorded(caplog: pyt
     assert f"calls: refused: too_many_requests ({last.detail}): POST /hooks/calls from 127.0.0.1" in caplog.messages
 
 
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        pytest.param(b"\x00\x01 secret\r\n\r\n", 400, id="no HTTP"),
+        pytest.param(GOOD.replace(b"Host:", b"X-Long: " + b"x" * 9000 + b"\r\nHost:"), 431, id="a header too long"),
+        pytest.param(GOOD.replace(b"/hooks/", b"/hooks/" + b"x" * 9000), 414, id="a path too long"),
+        pytest.param(GOOD.replace(b"HTTP/1.1", b"HTTP/3.9"), 400, id="another version"),
+    ],
+)
+async def test_what_cannot_be_read_as_a_request_is_counted_and_recorded_with_its_sender(
+    request_bytes: bytes, status: int
+) -> None:
+    async with audited(max_records=1) as running:
+        record = await running.record_of(request_bytes)
+        for _ in range(BURST + 5):
+            await running.ask(request_bytes)
+    assert (record.source, record.reason, record.status) == ("", "malformed_request", status)
+    assert (record.peer, record.method, record.path, record.is_read) == ("127.0.0.1", "", "", False)
+    assert len(running.writer.requests) == BURST
+    assert running.writer.counts == {("", "malformed_request"): BURST + 6}
+    assert b"secret" not in msgspec.json.encode(running.writer.requests)
+
+
 async def test_a_fault_of_ours_is_recorded() -> None:
     async with audited() as running:
         running.ingress.publisher.fault = NotDurable("RabbitMQ is away")
