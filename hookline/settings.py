@@ -93,6 +93,8 @@ def _load(path: Path, *, with_sources: bool) -> Settings:
     if audit.requests:
         warnings.append(_KEEPS_REQUESTS)
     admin = _faultless("admin", _as(AdminSettings, sections["admin"]))
+    if document.get("admin", {}).get("token") and not admin.token:  # of an empty variable or file
+        raise SettingsError("admin.token: it is empty; remove the key if no token is needed")
     if admin.port and admin.port == ingress.port:
         raise SettingsError(
             f"admin.port: {admin.port} is also ingress.port; set another one, such as {AdminSettings().port}"

@@ -1,4 +1,4 @@
-"""The secrets of sources: which ones stop the start, and what about them is warned of."""
+"""The secrets of sources, and the operator's token: which ones stop the start, and what about them is warned of."""
 
 import os
 import re
@@ -51,7 +51,7 @@ _BLANK_LETTERS = frozenset("\u115f\u1160\u2800\u3164\uffa0")
 
 def make_key(key: str, provider: Provider[Any], secret: str) -> Key:
     """The provider's key from a secret. Raises SettingsError, whose text begins with the key and shows no secret."""
-    fault = _fault(secret)
+    fault = _fault(secret, "one", "anyone could sign with that")
     if fault is not None:
         raise SettingsError(f"{key}.secrets: {fault}")
     try:
@@ -63,18 +63,27 @@ def make_key(key: str, provider: Provider[Any], secret: str) -> Key:
     return made
 
 
-def _fault(secret: str) -> str | None:
-    """Why nothing may start with this secret, or None."""
+def token_fault(token: str) -> str | None:
+    """Why nothing may start with this token of the operator's port, or None."""
+    fault = _fault(token, "it", "anyone could show that")
+    if fault is None and token != token.strip():
+        return "it begins or ends with a blank, which no header keeps"
+    return fault
+
+
+def _fault(secret: str, subject: str, danger: str) -> str | None:
+    """Why nothing may start with this secret, or None. `danger` is what an empty one would lead to."""
     if not secret.strip():
-        return "one is empty, and anyone could sign with that"
+        return f"{subject} is empty, and {danger}"
     if not any(_is_visible(character) for character in secret):
-        return "one consists of invisible characters, and anyone could sign with that"
+        return f"{subject} consists of invisible characters, and {danger}"
     if "\n" in secret or "\r" in secret:
-        return "one has a line end in it; each secret is a line, a file or an entry of its own"
+        return f"{subject} has a line end in it; each secret is a line, a file or an entry of its own"
     if _is_placeholder(secret.strip()):
-        return "one is still a placeholder"
+        return f"{subject} is still a placeholder"
     if _is_file_name(secret):
-        return "one is the name of a file, and not what is in it: begin it with file:, as in file:/run/secrets/name"
+        example = "file:/run/secrets/name"
+        return f"{subject} is the name of a file, and not what is in it: begin it with file:, as in {example}"
     return None
 
 

@@ -30,6 +30,10 @@ def test_a_file_with_one_source_is_enough(tmp_path: Path) -> None:
     assert settings.ingress.port == 8080
 
 
+def test_an_empty_token_that_stands_in_the_file_is_none(tmp_path: Path) -> None:
+    assert loaded(tmp_path, GOOD + '[admin]\ntoken = ""').admin.token == ""
+
+
 def test_a_fresh_file_loads_and_has_a_source_for_every_provider(tmp_path: Path) -> None:
     settings = loaded(tmp_path, settings_file())
     assert {source.provider.name for source in settings.sources.values()} == set(catalogue())
@@ -319,6 +323,11 @@ def test_a_role_without_an_ingress_needs_no_secrets(tmp_path: Path) -> None:
             GOOD + '[admin]\nhost = "0.0.0.0"',
             'admin.token: it is missing, and others can reach 0.0.0.0; set one, or host = "127.0.0.1"',
             id="an operator's port that everybody may read",
+        ),
+        pytest.param(
+            GOOD + "[admin]\ntoken = '${EMPTY}'",
+            "admin.token: it is empty; remove the key if no token is needed",
+            id="empty variable for the operator's token",
         ),
         pytest.param(
             GOOD + "[ingress]\nhost = '::\nport = 80",

@@ -7,6 +7,7 @@ from typing import Annotated
 import msgspec
 
 from hookline.settings_faults import is_web_address, own_host_fault
+from hookline.settings_secrets import token_fault
 
 PORTS = 32
 """A process listens on the first free one of so many, from `port` on."""
@@ -36,6 +37,8 @@ class AdminSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 return (
                     f"hosts: expected names such as metrics.internal, without scheme, port and capitals, not {name!r}"
                 )
+        if self.token and (fault := token_fault(self.token)):
+            return f"token: {fault}"
         if self.token and len(self.token) < _MIN_TOKEN:
             return f"token: it is shorter than {_MIN_TOKEN} characters"
         if self.port and not self.token and not is_loopback(self.host):
