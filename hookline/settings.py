@@ -96,9 +96,8 @@ def _load(path: Path, *, with_sources: bool) -> Settings:
     if document.get("admin", {}).get("token") and not admin.token:  # of an empty variable or file
         raise SettingsError("admin.token: it is empty; remove the key if no token is needed")
     if admin.port and admin.port == ingress.port:
-        raise SettingsError(
-            f"admin.port: {admin.port} is also ingress.port; set another one, such as {AdminSettings().port}"
-        )
+        other = next(port for port in (AdminSettings().port, AdminSettings().port + 1) if port != ingress.port)
+        raise SettingsError(f"admin.port: {admin.port} is also ingress.port; set another one, such as {other}")
     broker, store = _as(BrokerSettings, sections["broker"]), _as(StoreSettings, sections["store"])
     warnings += unmarked_variables({"broker.url": broker.urls, "store.url": (store.url,)})
     return Settings(

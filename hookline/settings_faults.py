@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from hookline.aio.name_lookup import is_nameable
+from hookline.aio.name_lookup import is_address, is_nameable
 
 _UNCLOSED = "the text there lacks its closing quote"
 _LINE = 'a line is [section], or name = "text", or begins with #'
@@ -40,6 +40,7 @@ _TYPES = {
     "array": 'a list such as ["…"]',
     "object": "a section",
 }
+_NO_NAME = re.compile(r"[\[\]/:\s]")
 _BOUNDS = {">=": "at least", "<=": "at most", ">": "more than", "<": "less than"}
 _BOUND = re.compile(r" (of length )?(>=|<=|>|<) (\d+(?:\.\d+)?)")
 _UNMARKED = re.compile(r"\$([A-Za-z_]\w+)")
@@ -80,7 +81,11 @@ def host_fault(hosts: Iterable[str]) -> str | None:
 
 def own_host_fault(host: str) -> str | None:
     """What is wrong with a host to listen on. To a socket, an empty one stands for all addresses."""
-    return host_fault([host]) if host.strip() else "is empty; 0.0.0.0 stands for all addresses of this machine"
+    if not host.strip():
+        return "is empty; 0.0.0.0 stands for all addresses of this machine"
+    if not is_address(host) and _NO_NAME.search(host):
+        return f'expected an address or a name, such as "::1", without scheme, brackets and port, not {host!r}'
+    return host_fault([host])
 
 
 def hosts_of(url: str) -> Iterator[str]:

@@ -324,10 +324,24 @@ def test_a_role_without_an_ingress_needs_no_secrets(tmp_path: Path) -> None:
             'admin.token: it is missing, and others can reach 0.0.0.0; set one, or host = "127.0.0.1"',
             id="an operator's port that everybody may read",
         ),
+        *(
+            pytest.param(
+                GOOD + f"[{section}]\nhost = '{host}'",
+                f'{section}.host: expected an address or a name, such as "::1", without scheme, brackets and port',
+                id=f"{host} as the host of {section}",
+            )
+            for section in ("ingress", "admin")
+            for host in ("[::1]", "http://127.0.0.1", "127.0.0.1:8080", "localhost:80", "my host")
+        ),
         pytest.param(
             GOOD + "[admin]\ntoken = '${EMPTY}'",
             "admin.token: it is empty; remove the key if no token is needed",
             id="empty variable for the operator's token",
+        ),
+        pytest.param(
+            GOOD + "[ingress]\nport = 9464",
+            "admin.port: 9464 is also ingress.port; set another one, such as 9465",
+            id="one port for both, which is the operator's default",
         ),
         pytest.param(
             GOOD + "[ingress]\nhost = '::\nport = 80",

@@ -79,6 +79,6 @@ _HOST_NAME = re.compile(r"[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9_])?")
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach an address. A name other than `localhost` may be anybody's."""
     try:
-        return ip_address(host.strip("[]")).is_loopback
+        return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
