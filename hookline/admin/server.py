@@ -14,7 +14,7 @@ from aiohttp import web
 from hookline.admin.host_names import is_own_name
 from hookline.admin.metrics import CONTENT_TYPE
 from hookline.admin.pages import PROCESSES, Pages, ReadinessPage
-from hookline.admin.settings import PORTS, AdminSettings
+from hookline.admin.settings import PORTS, SERVER, AdminSettings
 from hookline.aio.http_request import make_request
 from hookline.settings import Settings
 
@@ -127,9 +127,16 @@ async def _open_inspector(
 
 
 class _Connection(web.RequestHandler):
-    """A connection that logs no error of its client, whose text would quote the request."""
+    """A connection that logs no error of its client, whose text would quote the request, and tells no versions."""
 
     __slots__ = ()
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        if not resp.prepared:
+            resp.headers["Server"] = SERVER
+        return await super().finish_response(request, resp, start_time)
 
     def handle_error(
         self,

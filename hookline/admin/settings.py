@@ -13,6 +13,10 @@ PORTS = 32
 """A process listens on the first free one of so many, from `port` on."""
 
 
+SERVER = "hookline-admin"
+"""What answers call the server: aiohttp would name itself, Python and both versions. An ingress has another name."""
+
+
 class AdminSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where metrics, health and inspector are served, in every role.
 

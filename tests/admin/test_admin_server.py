@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -55,6 +56,19 @@ async def test_it_serves_metrics_and_health() -> None:
     async with serving() as (_, port):
         assert await get(port, "/metrics") == (200, b"hookline_ready 1.0\n")
         assert await get(port, "/healthz") == (200, b'{"status":"ok"}')
+
+
+@pytest.mark.parametrize(
+    "request_line", ["GET /healthz", "GET /metrics", "GET /none", "POST /metrics", "GET /processes", "NONSENSE"]
+)
+async def test_no_answer_tells_a_version(request_line: str) -> None:
+    async with serving() as (_, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(f"{request_line} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+        answer = (await reader.read()).decode()
+        writer.close()
+    assert "\r\nServer: hookline-admin\r\n" in answer
+    assert not re.search("aiohttp|python", answer, re.IGNORECASE)
 
 
 async def test_readiness_says_what_is_missing() -> None:

@@ -414,6 +414,7 @@ async def test_the_live_view_sends_what_comes(site: Site) -> None:
         session.get(f"http://127.0.0.1:{site.port}/live/stream", timeout=aiohttp.ClientTimeout(total=60)) as response,
     ):
         assert response.headers["Content-Type"] == "text/event-stream"
+        assert response.headers["Server"] == "hookline-admin"
         first = await response.content.readuntil(b"\n\n")
         assert first == b": quiet\n\n"
         await site.append(joined(2, received_at=datetime.now(UTC), user_id=HOSTILE))

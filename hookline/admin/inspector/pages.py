@@ -24,6 +24,7 @@ from hookline.admin.inspector.session import (
 )
 from hookline.admin.inspector.views import NotFound, Views
 from hookline.admin.pages import ReadinessPage
+from hookline.admin.settings import SERVER
 from hookline.schemas.errors import HooklineError, SettingsError
 from hookline.settings import Settings
 
@@ -39,6 +40,7 @@ _AT_ONCE = 4
 _MAX_FORM_BYTES = 16 * 2**10
 _WRONG_TOKEN_S = 1.0
 HEADERS: Mapping[str, str] = {
+    "Server": SERVER,
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
     "img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
