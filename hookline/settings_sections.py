@@ -9,6 +9,7 @@ from hookline.admin.settings import AdminSettings, InspectorSettings, TracingSet
 from hookline.ingress.settings import CENTURY_S, AuditSettings, Count, IngressSettings, Seconds
 from hookline.schemas.provider import DEFAULT_MAX_BODY_BYTES, DEFAULT_TOLERANCE_S
 from hookline.settings_faults import host_fault, hosts_of, is_web_address, sqlite_fault
+from hookline.settings_repr import HidesSecrets
 from hookline.workers.breaker import NEVER_OPENS
 
 LogErrors: TypeAlias = Literal["place", "text", "full"]
@@ -21,7 +22,7 @@ POSTGRESQL_URLS = ("postgresql://", "postgres://")
 _MAX_BODY_BYTES = 16 * 2**20
 
 
-class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class BrokerSettings(HidesSecrets, frozen=True, forbid_unknown_fields=True):
     """`url` may be a list: the nodes of a RabbitMQ cluster.
 
     `management_url` is the address of RabbitMQ's management API, such as `http://rabbit:15672`. It shows what AMQP does
@@ -31,6 +32,8 @@ class BrokerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `max_bytes` limits the file of the embedded broker, `max_in_flight` the events that wait for their confirm. Without
     a spool, ten times as many wait for room.
     """
+
+    secrets = frozenset({"url", "management_url"})
 
     url: str | Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] = DEFAULT_URL
     management_url: str = ""
@@ -68,13 +71,15 @@ class SpoolSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_age_s: Annotated[float, msgspec.Meta(ge=60, le=CENTURY_S)] = 7 * 24 * 3600
 
 
-class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class StoreSettings(HidesSecrets, frozen=True, forbid_unknown_fields=True):
     """The store, and how long it keeps things.
 
     `ttl_s` is how long finished events are remembered. `rooms_ttl_s` is how long an event stays in the event log, which
     the room view is made of, after its receipt. `timeout_s` limits each wait for Redis or PostgreSQL, and
     `max_transactions` the PostgreSQL connections that a process uses for transactional workers.
     """
+
+    secrets = frozenset({"url"})
 
     url: str = DEFAULT_URL
     timeout_s: Seconds = 5

@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 
 import pytest
+from rich.pretty import pretty_repr
 
 from hookline.runtime.logs import log_sources
 from hookline.schemas.errors import SettingsError
@@ -78,6 +79,31 @@ def test_a_blank_secret_stops_the_start(tmp_path: Path, secret: str) -> None:
 def test_a_secret_of_control_characters_alone_stops_the_start(tmp_path: Path) -> None:
     (tmp_path / "secret").write_bytes(b"\x01\x02\x7f\x00\n")
     assert "invisible" in fault_of(tmp_path, krtc("file:secret"))
+
+
+def test_no_traceback_shows_a_secret_of_the_settings(tmp_path: Path) -> None:
+    path = tmp_path / "hookline.toml"
+    path.write_text(
+        """
+        [broker]
+        url = ["amqp://user:canary-of-the-broker@rabbit-1/v", "amqp://user:canary-of-the-broker@rabbit-2/v"]
+        management_url = "http://user:canary-of-the-management@rabbit:15672"
+        [store]
+        url = "postgresql://user:canary-of-the-store@database/hookline"
+        [admin]
+        token = "canary-of-the-operator"
+        [tracing]
+        endpoint = "http://user:canary-of-the-collector@collector:4318"
+        [sources.krtc-main]
+        provider = "krtc"
+        secrets = ["canary-of-the-source"]
+        """
+    )
+    settings = load(path, with_sources=True)
+    for shown in (repr(settings), pretty_repr(settings), str(settings.sources), f"{settings.admin}"):
+        assert "canary" not in shown
+    assert repr(settings.admin) == "AdminSettings(host='127.0.0.1', port=9464, token='***', hosts=())"
+    assert "url='***'" in repr(settings.store)
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"\r\n", b"\xef\xbb\xbf\n", b"  \n"], ids=repr)

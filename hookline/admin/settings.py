@@ -7,6 +7,7 @@ from typing import Annotated
 import msgspec
 
 from hookline.settings_faults import is_web_address, own_host_fault
+from hookline.settings_repr import HidesSecrets
 from hookline.settings_secrets import token_fault
 
 PORTS = 32
@@ -17,7 +18,7 @@ SERVER = "hookline-admin"
 """What answers call the server: aiohttp would name itself, Python and both versions. An ingress has another name."""
 
 
-class AdminSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class AdminSettings(HidesSecrets, frozen=True, forbid_unknown_fields=True):
     """Where metrics, health and inspector are served, in every role.
 
     If the port is taken, the next free one is used, up to 31 above it. Port 0 switches it off. A `host` other than
@@ -25,6 +26,8 @@ class AdminSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Without a token, metrics and inspector are shown only to requests whose `Host` is an address, `localhost`, or one
     of `hosts`: the names that a proxy on this machine passes on.
     """
+
+    secrets = frozenset({"token"})
 
     host: str = "127.0.0.1"
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 9464
@@ -59,11 +62,13 @@ class InspectorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     bodies: bool = False
 
 
-class TracingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class TracingSettings(HidesSecrets, frozen=True, forbid_unknown_fields=True):
     """Where traces are sent: the address of a collector that takes OTLP over HTTP. An empty one switches them off.
 
     `sample_percent` is how many of the requests without a trace of their caller get one.
     """
+
+    secrets = frozenset({"endpoint"})
 
     endpoint: str = ""
     sample_percent: Annotated[float, msgspec.Meta(ge=0, le=100)] = 100
