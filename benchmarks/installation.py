@@ -34,7 +34,6 @@ class Installation:
         head, sources = _parts(settings_file(), providers)
         head = head.replace(_DEFAULT, f'url = "{broker_url}"', 1).replace(_DEFAULT, f'url = "{store_url}"', 1)
         head = head.replace("port = 8080", f"port = {port}\nmax_connections_per_address = 10000")
-        head = head.replace("0.0.0.0", "127.0.0.1")  # noqa: S104
         copies = [_parts(settings_file(), providers)[1] for _ in range(1, sources_per_provider)]
         renamed = [_SOURCE.sub(rf"[sources.\1-{number}]", copy) for number, copy in enumerate(copies)]
         self._config.write_text(head + sources + "".join(renamed))

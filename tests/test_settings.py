@@ -39,6 +39,10 @@ def test_a_fresh_file_loads_and_has_a_source_for_every_provider(tmp_path: Path) 
     assert {source.provider.name for source in settings.sources.values()} == set(catalogue())
 
 
+def test_a_fresh_file_listens_on_this_machine_only(tmp_path: Path) -> None:
+    assert loaded(tmp_path, settings_file()).ingress.host == "127.0.0.1"
+
+
 def test_two_fresh_files_share_no_secret(tmp_path: Path) -> None:
     first, second = loaded(tmp_path, settings_file()), loaded(tmp_path, settings_file())
     keys = [key for settings in (first, second) for source in settings.sources.values() for key in source.keys]

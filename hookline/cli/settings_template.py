@@ -23,7 +23,7 @@ url = "sqlite:hookline.db"        # completed events and the room view; or "redi
 ttl_s = 2764800                   # how long it remembers them: longer than any provider may send an event again
 
 [ingress]
-host = "0.0.0.0"
+host = "127.0.0.1"                # of this machine, as for a proxy or a tunnel on it; "0.0.0.0" lets others connect
 port = 8080
 # processes = 4                     # this many processes share the port; each uses one core
 # trusted_proxies = ["10.0.0.0/8"]  # load balancers that say who called

@@ -99,7 +99,7 @@ class Project:
         self.config = folder / "hookline.toml"
         self._running: list[Process] = []
         (port,) = free_ports(1)
-        text = settings_file().replace("port = 8080", f"port = {port}").replace("0.0.0.0", "127.0.0.1")  # noqa: S104
+        text = settings_file().replace("port = 8080", f"port = {port}")
         head, _, rest = text.replace('url = "sqlite:hookline.db"', f'url = "{broker_url}"', 1).partition("[store]")
         rest = rest.replace('url = "sqlite:hookline.db"', f'url = "{store_url}"', 1)
         self.config.write_text(f"{head}[store]{rest}")
