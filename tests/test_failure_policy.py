@@ -2,6 +2,8 @@
 
 import math
 from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,6 +16,7 @@ from hookline.schemas.copies import as_copy, as_next_copy
 from hookline.schemas.dead_letters import REPLAYED_AT, REPLAYS
 from hookline.schemas.envelope import to_headers
 from hookline.schemas.errors import Unreachable
+from hookline.workers.api import YEAR_S
 from hookline.workers.failure_policy import ClaimUnavailable, HandlerTimedOut, ProcessDied, failure_policy
 from hookline.workers.pipeline import Pipeline
 from hookline.workers.store import MemoryStore
@@ -56,12 +59,36 @@ def test_chance_spreads_delays_over_the_whole_jitter() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"jitter": -0.1}, {"jitter": 1.1}, {"max_age_s": 0}, {"first_s": math.nan}, {"max_s": math.nan}],
-    ids=["negative jitter", "jitter above 1", "no time to retry", "no number to begin with", "no number to end with"],
+    [
+        pytest.param({"jitter": -0.1}, id="negative jitter"),
+        pytest.param({"jitter": 1.1}, id="jitter above 1"),
+        pytest.param({"max_age_s": 0}, id="no time to retry"),
+        pytest.param({"first_s": math.nan}, id="no number to begin with"),
+        pytest.param({"max_s": math.nan}, id="no number to end with"),
+        pytest.param({"max_s": math.inf}, id="no end"),
+        pytest.param({"max_s": YEAR_S + 1}, id="more than a year"),
+        pytest.param({"first_s": 0, "factor": math.inf}, id="no time that grows without end"),
+    ],
 )
 def test_an_invalid_backoff_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="Backoff needs"):
         Backoff(**wrong)  # type: ignore[arg-type]  # all are numbers
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        pytest.param({"first_s": Decimal(2)}, id="a Decimal, which no float is multiplied with"),
+        pytest.param({"max_s": "60"}, id="a text"),
+        pytest.param({"max_age_s": timedelta(days=1)}, id="a timedelta"),
+        pytest.param({"attempts": 2.5}, id="two and a half attempts"),
+        pytest.param({"attempts": True}, id="a flag"),
+    ],
+)
+def test_a_backoff_takes_numbers_only(wrong: dict[str, Any]) -> None:
+    (name,) = wrong
+    with pytest.raises(TypeError, match=f"{name} of Backoff is .*, and must be a (whole )?number"):
+        Backoff(**wrong)
 
 
 @pytest.mark.parametrize(

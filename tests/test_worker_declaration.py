@@ -61,6 +61,18 @@ MISTAKES = {
         "@worker(ParticipantJoined, retry=Backoff(attempts=0))\nasync def w(event): ...",
         "Backoff needs first_s",
     ),
+    "a Backoff of a text": (
+        "@worker(ParticipantJoined, retry=Backoff(first_s='1'))\nasync def w(event): ...",
+        "first_s of Backoff is str, and must be a number",
+    ),
+    "a time-out without end": (
+        "@worker(ParticipantJoined, timeout_s=float('inf'))\nasync def w(event): ...",
+        "timeout_s is inf, and must be more than 0, and at most a year (31536000)",
+    ),
+    "a time-out of more than a year": (
+        "@worker(ParticipantJoined, timeout_s=1e9)\nasync def w(event): ...",
+        "timeout_s is 1000000000.0, and must be more than 0, and at most a year",
+    ),
     "a wait without order": (
         "@worker(ParticipantJoined, hold_s=5)\nasync def w(event): ...",
         "hold_s and reorder_s need ordered=True",

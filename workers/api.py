@@ -2,8 +2,9 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from math import inf
 from typing import Any, Generic, Self, TypeAlias
 
 import msgspec
@@ -17,7 +18,7 @@ StateT = TypeVar("StateT", default=Any)
 StateT_co = TypeVar("StateT_co", covariant=True, default=None)
 
 _MAX_WAIT_S = MAX_UNSETTLED_S / 3
-_YEAR_S = 365 * 24 * 3600.0
+YEAR_S = 365 * 24 * 3600.0
 
 
 class Retry(Exception):
@@ -28,7 +29,7 @@ class Retry(Exception):
 
     def __init__(self, *, after_s: float) -> None:
         super().__init__(f"again in {after_s:g} s")
-        if not abs(after_s) <= _YEAR_S:  # true for NaN, too
+        if not abs(after_s) <= YEAR_S:  # true for NaN, too
             raise ValueError(f"after_s is {after_s:g}, and must be a number of seconds up to a year")
         self.after_s = float(after_s)  # a Decimal passes for one until a broker has to write it
 
@@ -57,8 +58,16 @@ class Backoff:
     max_age_s: float = 3 * 24 * 3600.0
 
     def __post_init__(self) -> None:
-        if not (0 <= self.first_s <= self.max_s and self.factor >= 1 and self.attempts >= 1):
-            raise ValueError("Backoff needs first_s >= 0, factor >= 1, max_s >= first_s and attempts >= 1")
+        """Refuse what would end a worker only when an event fails, such as a delay that no broker can write."""
+        for name, value in asdict(self).items():
+            kind, expected = (int, "a whole number") if name == "attempts" else ((int, float), "a number")
+            if not isinstance(value, kind) or isinstance(value, bool):
+                raise TypeError(f"{name} of Backoff is {type(value).__name__}, and must be {expected}")
+        if not (0 <= self.first_s <= self.max_s <= YEAR_S and 1 <= self.factor < inf and self.attempts >= 1):
+            raise ValueError(
+                "Backoff needs first_s >= 0, factor >= 1, max_s from first_s to a year (31536000), and attempts >= 1; "
+                "all of them are finite"
+            )
         if not 0 <= self.jitter <= 1 or not self.max_age_s > 0:
             raise ValueError("Backoff needs jitter from 0 to 1, and max_age_s > 0")
 

@@ -11,7 +11,7 @@ from hookline.schemas import topics
 from hookline.schemas.envelope import UNREADABLE
 from hookline.schemas.events import EVENT_TYPES, CanonicalEvent, Unknown, event_topic
 from hookline.schemas.near_names import nearest
-from hookline.workers.api import Backoff
+from hookline.workers.api import YEAR_S, Backoff
 
 MAX_CONCURRENCY = 10_000
 _UNKNOWN = event_topic(Unknown)
@@ -78,8 +78,8 @@ def check_options(options: Mapping[str, Any], state: Any, name: str, *, takes_de
     _check_called(options.get("middleware", ()), state)
     if not 1 <= options.get("concurrency", 1) <= MAX_CONCURRENCY:
         raise ValueError(f"concurrency is {options['concurrency']}, and must be 1 to {MAX_CONCURRENCY}")
-    if not 0 < options.get("timeout_s", 1) < float("inf"):
-        raise ValueError(f"timeout_s is {options['timeout_s']}, and must be more than 0")
+    if not 0 < options.get("timeout_s", 1) <= YEAR_S:
+        raise ValueError(f"timeout_s is {options['timeout_s']}, and must be more than 0, and at most a year (31536000)")
     if not options.get("ordered", False) and not options.keys().isdisjoint({"hold_s", "reorder_s"}):
         raise ValueError("hold_s and reorder_s need ordered=True")
     if options.get("transactional", False) and not takes_delivery:
