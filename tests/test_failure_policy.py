@@ -1,6 +1,7 @@
 """The outcome of a delivery whose function failed: the delay with its jitter, or the dead letter."""
 
 import math
+import re
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -116,6 +117,55 @@ def test_an_event_that_is_parked_at_any_age_keeps_its_reason(error: Exception, r
     outcome = failure_policy(error, Backoff(attempts=3), 3, 1000 * DAY_S, 0.5)
     assert isinstance(outcome, Parked)
     assert outcome.reason == reason
+
+
+class UnknownCustomer(Poisoned):
+    """As a team derives one."""
+
+
+class Speechless(Poisoned):
+    def __init__(self) -> None:
+        """Without a reason."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+class Later(Retry):
+    """Sets its time in another way, or none."""
+
+    def __init__(self, **set_by_hand: object) -> None:
+        vars(self).update(set_by_hand)
+
+
+@pytest.mark.parametrize(
+    ("error", "detail"),
+    [
+        pytest.param(UnknownCustomer("no such customer"), "^no such customer$", id="of one's own"),
+        pytest.param(Speechless(), "Speechless", id="whose text cannot be shown"),
+        pytest.param(Poisoned("x" * 100_000), "^x{16384}$", id="with a long text"),
+    ],
+)
+def test_an_exception_derived_from_poisoned_parks_the_event(error: Exception, detail: str) -> None:
+    outcome = failure_policy(error, Backoff(), 1, 0, 0.5)
+    assert isinstance(outcome, Parked)
+    assert outcome.reason == "poisoned"
+    assert re.search(detail, outcome.detail)
+
+
+def test_an_exception_derived_from_retry_has_its_time() -> None:
+    assert failure_policy(Later(after_s=7), Backoff(), 3, 0, 0.5) == Again(7.0, 3, "retry")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [Later(), Later(after_s="7"), Later(after_s=math.nan), Later(after_s=1e12)],
+    ids=["none", "text", "NaN", "ages"],
+)
+def test_an_exception_derived_from_retry_without_a_time_is_a_failure(error: Exception) -> None:
+    outcome = failure_policy(error, Backoff(first_s=2), 1, 0, 0.5)
+    assert isinstance(outcome, Again)
+    assert (outcome.delay_s, outcome.attempt, outcome.reason) == (2, 2, "failed")
 
 
 @worker(ParticipantJoined)

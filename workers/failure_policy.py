@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from hookline.schemas.broker import Again, Outcome, Parked
 from hookline.schemas.errors import Unreachable, Unreadable
-from hookline.workers.api import Backoff, Poisoned, Retry
+from hookline.workers.api import YEAR_S, Backoff, Poisoned, Retry
 from hookline.workers.user_code import described, without_texts
 
 BUSY_RETRY_S = 1.0
@@ -72,20 +72,36 @@ def failure_policy(
             return error.parked
         case Unreachable():
             return Again(STORE_RETRY_S, attempt, error.reason)
-        case Retry() if age_s < retry.max_age_s and not last:
-            return Again(error.after_s, attempt, "retry")
+        case Retry() if _asks_for_time(error) and age_s < retry.max_age_s and not last:
+            return Again(float(error.after_s), attempt, "retry")
         case ProcessDied() | Poisoned() | Unreadable():
-            return Parked(_PARKING[type(error)], str(error), attempt)
+            reason = next(reason for kind, reason in _PARKING.items() if isinstance(error, kind))
+            return Parked(reason, _text(error), attempt)
         case _:
             return _failed(error, retry, attempt, age_s, chance, last=last)
 
 
 def _failed(error: Exception, retry: Backoff, attempt: int, age_s: float, chance: float, *, last: bool) -> Outcome:
-    reason = "timeout" if isinstance(error, HandlerTimedOut) else "retry" if isinstance(error, Retry) else "failed"
+    is_retry = isinstance(error, Retry) and _asks_for_time(error)
+    reason = "timeout" if isinstance(error, HandlerTimedOut) else "retry" if is_retry else "failed"
     delay_s = None if last else retry.delay_s(attempt, chance)
     if delay_s is not None and age_s < retry.max_age_s:
         return Again(delay_s, attempt + 1, reason, described(error), _traceback(error))
     return Parked("too_old" if delay_s is not None else reason, _traceback(error), attempt)
+
+
+def _asks_for_time(error: Retry) -> bool:
+    """Whether a retry has a time: a subclass of the user's may have set none, or one that `Retry` would refuse."""
+    after_s = getattr(error, "after_s", None)
+    return isinstance(after_s, int | float) and abs(after_s) <= YEAR_S
+
+
+def _text(error: Exception) -> str:
+    """The end of an error's text. One that cannot be shown, of the user's own type, has its traceback instead."""
+    try:
+        return str(error)[-_MAX_DETAIL:]
+    except Exception:  # noqa: BLE001  the code of a user
+        return _traceback(error)
 
 
 def kept_error(error: Exception, *, with_texts: bool) -> str:
