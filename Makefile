@@ -25,9 +25,10 @@ INSTALL_VENV = sh tests/services/packages.sh $$($(PYTHON) -c 'import sys; print(
 # Most tests wait for servers more than they compute. In the order of folders, one process computes while others wait;
 # in the order of pytest-xdist, all compute first and wait then, and the files with a single long test come last.
 TESTS_IN_PARALLEL = $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
-# Every platform and Python that the project supports; no comment says which index was used.
 SPHINX = $(BIN)/python -m sphinx -q -W --keep-going -j auto -c docs
-LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock'
+# Every platform and Python that the project supports; no comment says which index was used. uv would keep the versions
+# that a file has: --upgrade asks for the newest.
+LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock'
 
 .PHONY: run test test-rabbitmq4 check tables docs docs-links wheel bench simulate chaos faults floods fuzz compose-test systemd-test cluster-test lock clean help
 
