@@ -18,6 +18,7 @@ endif
 unexport PYTHONDONTWRITEBYTECODE
 # What depends on RabbitMQ's version: contracts, RabbitMQ itself, and faults of whole installations.
 RABBITMQ_SUITES = tests/contract $(wildcard tests/test_rabbitmq*.py) tests/test_retention.py tests/test_installation.py \
+	tests/test_compose_setup.py \
 	$(addprefix tests/end_to_end/test_,consumer_timeout.py crashes.py dead.py exactly_once.py order.py poison.py replay.py \
 	whole_way.py)
 # Debian and Ubuntu keep venv in a package of its own, for each version of Python.

@@ -16,6 +16,7 @@ import tomllib
 from pathlib import Path
 
 from hookline.broker.rabbitmq.topology import rights as roles
+from hookline.broker.rabbitmq.topology.definitions import event_exchange
 from hookline.broker.rabbitmq.topology.rights import topic_permission
 from hookline.cli.settings_template import source_table
 from hookline.schemas.providers import catalogue
@@ -112,7 +113,7 @@ def write(path: Path, text: str) -> None:
 
 
 def definitions(passwords: dict[str, str]) -> dict[str, object]:
-    """RabbitMQ's users and their rights. The passwords are in it as hashes only."""
+    """RabbitMQ's users and their rights, and what these name. The passwords are in it as hashes only."""
     return {
         "vhosts": [{"name": VHOST}],
         "users": [
@@ -133,6 +134,7 @@ def definitions(passwords: dict[str, str]) -> dict[str, object]:
             for user, rights in RIGHTS.items()
             if (topic := topic_permission(rights)) is not None
         ],
+        **event_exchange(VHOST),
     }
 
 

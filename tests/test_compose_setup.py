@@ -1,5 +1,6 @@
 """What `docker compose run --rm setup` writes: settings, secrets, and users with no more rights than needed."""
 
+import json
 import re
 import subprocess
 import sys
@@ -90,6 +91,14 @@ def test_the_files_of_rabbitmq_are_written_together(tmp_path: Path) -> None:
     set_up(folder)
     changed = {name for name, text in contents(folder).items() if before[name] != text}
     assert changed == {"rabbitmq_definitions.json", "amqp_ingress_url", "amqp_worker_url", "amqp_operator_url"}
+
+
+def test_the_exchange_that_a_topic_permission_names_is_made_with_it(tmp_path: Path) -> None:
+    """RabbitMQ 4.3 does not start with definitions in which it is missing."""
+    set_up(tmp_path / "secrets")
+    written = json.loads((tmp_path / "secrets" / "rabbitmq_definitions.json").read_text())
+    named = {(each["vhost"], each["exchange"]) for each in written["topic_permissions"]}
+    assert named == {(each["vhost"], each["name"]) for each in written["exchanges"]}
 
 
 def test_empty_folders_that_docker_made_are_replaced(tmp_path: Path) -> None:

@@ -223,6 +223,23 @@ async def test_an_operator_declares_binds_and_deletes_nothing(users: Users) -> N
                 await each.queue_bind(topics.queue_name("counter"), topics.EXCHANGE, "#")
 
 
+def test_the_event_exchange_is_there_before_a_topic_permission_names_it(request: pytest.FixtureRequest) -> None:
+    """RabbitMQ 4.3 refuses the command otherwise, and the workers could publish events."""
+    node, vhost = own_node(request.config), f'"rights" {uuid.uuid4().hex[:8]}é'
+    for command in commands(vhost, f"{vhost}-"):
+        if command[1] == "set_topic_permissions":
+            assert topics.EXCHANGE in node.control("list_exchanges", "-p", vhost, "name").split()
+        run(node, command)
+    node.control("delete_vhost", vhost)
+
+
+@pytest.mark.parametrize("vhost", ["hookline", '"own" \\ $HOME é'])
+def test_the_expression_for_eval_has_nothing_that_a_second_shell_would_read(vhost: str) -> None:
+    """Debian's `rabbitmqctl` puts each argument into double quotes, and escapes no more than those."""
+    (expression,) = (command[2] for command in commands(vhost, "") if command[1] == "eval")
+    assert not set(expression) & set("\\$`")
+
+
 def test_the_script_prints_commands_for_a_shell() -> None:
     printed = subprocess.run(
         [sys.executable, "-m", "deploy.rabbitmq_users", "--vhost", "my host"],

@@ -12,6 +12,7 @@ from hookline.broker.rabbitmq.topology.declaring import (
     ExchangeBinding,
     QueueBinding,
 )
+from hookline.broker.rabbitmq.topology.exchanges import EVENT_EXCHANGE
 from hookline.broker.rabbitmq.topology.wanted import Wanting, wanted
 from hookline.schemas.broker import Retention
 
@@ -25,6 +26,12 @@ def definitions(workers: Iterable[Wanting], retention: Retention, vhost: str) ->
         kind, definition = _definition(each)
         found[kind].append({"vhost": vhost, **definition})
     return found
+
+
+def event_exchange(vhost: str) -> Definitions:
+    """The exchange of all events, for a topic permission: RabbitMQ 4.3 takes none for an exchange that is not there."""
+    kind, definition = _definition(EVENT_EXCHANGE)
+    return {kind: [{"vhost": vhost, **definition}]}
 
 
 def _definition(each: Declaration) -> tuple[str, dict[str, Any]]:

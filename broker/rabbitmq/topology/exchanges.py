@@ -27,11 +27,12 @@ _ANOTHER_RETENTION = (
     "let history.max_age_s and history.max_bytes be what they were, or delete the stream, and what it keeps with it"
 )
 
+EVENT_EXCHANGE = DurableExchange(topics.EXCHANGE, "topic", {"alternate-exchange": topics.UNROUTED})
 _EVENTS: tuple[Declaration, ...] = (
     DurableExchange(topics.UNROUTED, "fanout"),
     DurableQueue(topics.UNROUTED, KEPT),
     QueueBinding(topics.UNROUTED, topics.UNROUTED),
-    DurableExchange(topics.EXCHANGE, "topic", {"alternate-exchange": topics.UNROUTED}),
+    EVENT_EXCHANGE,
 )
 
 
