@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
 
 from hookline.broker.embedded import history_tables as tables
 from hookline.broker.embedded.broker import EmbeddedBroker
 from hookline.broker.embedded.publisher import Limits
+from hookline.broker.rabbitmq import history as rabbitmq_history
 from hookline.broker.rabbitmq.broker import RabbitMQBroker
 from hookline.broker.rabbitmq.connection import RabbitMQSettings
 from hookline.schemas import topics
@@ -188,6 +190,25 @@ async def test_foreign_messages_in_the_stream_are_skipped(rabbitmq_url: str, rab
     await rabbitmq.publisher.publish(event)
     since = datetime.now(UTC) - timedelta(hours=1)
     async with aclosing(rabbitmq.history.read(since, datetime.now(UTC))) as pages:
+        assert [each async for page in pages for each in page] == [event]
+
+
+async def test_reading_ends_although_the_server_has_dropped_the_first_end_marker(
+    rabbitmq: RabbitMQBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Dropping(rabbitmq_history._EndMarker):  # noqa: SLF001  the server drops whole segments, of megabytes
+        dropped = 0
+
+        def is_in(self, message: DeliveredMessage) -> bool:
+            found = super().is_in(message)
+            self.dropped += found
+            return found and self.dropped > 1
+
+    monkeypatch.setattr(rabbitmq_history, "_EndMarker", Dropping)
+    monkeypatch.setattr(rabbitmq_history, "_MARK_AGAIN_S", 0)
+    event = envelope(received_at=datetime.now(UTC))
+    await rabbitmq.publisher.publish(event)
+    async with aclosing(rabbitmq.history.read(event.received_at, datetime.now(UTC))) as pages:
         assert [each async for page in pages for each in page] == [event]
 
 

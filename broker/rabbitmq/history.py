@@ -1,6 +1,7 @@
 """The history on RabbitMQ: a stream of everything received, read from a time on and fed to workers again."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -21,15 +22,15 @@ _PAGE = 64
 _SILENCE_S = 30.0
 _CLOCKS_APART = timedelta(minutes=5)
 _EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)  # AMQP has no time before 1970
-_LONG_AFTER = timedelta(days=1)
 _END = "hookline-end"
+_MARK_AGAIN_S = 60.0
 
 
 class RabbitMQHistory:
     """Implements `schemas.broker.History`.
 
     AMQP does not give the length of a stream. A reader publishes an end marker first, and has read everything that was
-    kept at that time when the marker arrives.
+    kept at that time when the marker arrives. It begins to read before the marker, also for a time in the future.
     """
 
     def __init__(self, connection: Connection, publisher: RabbitMQPublisher, settings: RabbitMQSettings) -> None:
@@ -46,19 +47,18 @@ class RabbitMQHistory:
         connection = self._connection.require()
         if not await exists(connection, topics.HISTORY, timeout_s):
             raise SettingsError("history.enabled: it is off, and nothing was kept")
-        begun, marker = datetime.now(UTC), uuid4().hex
-        await self._publisher.send(Message("", topics.HISTORY, {_END: marker}, "", b""))
+        end = _EndMarker(self._publisher)
+        await end.publish()
         async with open_channel(connection, timeout_s) as channel:
             reader = _Reader(channel, timeout_s)
-            await reader.open(max(since, _EARLIEST) - _CLOCKS_APART)
+            await reader.open(min(max(since, _EARLIEST), datetime.now(UTC)) - _CLOCKS_APART)
             ended = False
             while not ended:
                 messages = await reader.page()
                 envelopes = [envelope for message in messages if (envelope := _envelope(message)) is not None]
-                ended = any(_headers(message).get(_END) == marker for message in messages)
-                # If reading takes very long, the marker itself may be too old to be kept.
-                ended |= any(envelope.received_at > begun + _LONG_AFTER for envelope in envelopes)
+                ended = any(map(end.is_in, messages))
                 yield [envelope for envelope in envelopes if since <= envelope.received_at <= until]
+                await end.publish_again()
                 await reader.go_on()
 
     async def feed(self, queue: str, envelopes: Sequence[Envelope], headers: Mapping[str, str]) -> None:
@@ -70,6 +70,31 @@ class RabbitMQHistory:
         at_once = max(1, self._settings.max_in_flight // 2)
         for start in range(0, len(messages), at_once):
             await asyncio.gather(*(self._publisher.send(message) for message in messages[start : start + at_once]))
+
+
+class _EndMarker:
+    """A message in the stream that one reader knows.
+
+    It is published again each minute: a reader that takes very long may come to its place after the server has dropped
+    the oldest events, and the marker with them.
+    """
+
+    def __init__(self, publisher: RabbitMQPublisher) -> None:
+        self._publisher = publisher
+        self._message = Message("", topics.HISTORY, {_END: uuid4().hex}, "", b"")
+        self._published_s = 0.0
+
+    async def publish(self) -> None:
+        self._published_s = time.monotonic()
+        await self._publisher.send(self._message)
+
+    async def publish_again(self) -> None:
+        """Publish it if that was more than a minute ago."""
+        if time.monotonic() - self._published_s >= _MARK_AGAIN_S:
+            await self.publish()
+
+    def is_in(self, message: DeliveredMessage) -> bool:
+        return _headers(message).get(_END) == self._message.headers[_END]
 
 
 class _Reader:

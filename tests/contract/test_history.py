@@ -87,6 +87,17 @@ async def test_a_time_without_events_gives_none(broker: Broker) -> None:
     assert await read(broker, now() - 3 * HOUR, now() - 2 * HOUR) == []
 
 
+async def test_a_time_in_the_future_gives_none(broker: Broker) -> None:
+    await publish(broker, 3)
+    assert await read(broker, now() + 3 * HOUR, now() + 4 * HOUR) == []
+
+
+async def test_an_event_of_a_machine_whose_clock_is_days_ahead_hides_no_other(broker: Broker) -> None:
+    await broker.publisher.publish(envelope(received_at=now() + 72 * HOUR))
+    sent = await publish(broker, 200)
+    assert await read(broker) == sent
+
+
 async def test_reading_ends_although_events_keep_arriving(broker: Broker) -> None:
     sent = await publish(broker, 100)
     found: list[Envelope] = []
