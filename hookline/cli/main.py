@@ -5,8 +5,9 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from io import TextIOWrapper
+from io import BufferedWriter, RawIOBase, TextIOWrapper
 from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
 
 import click
 from click.exceptions import NoArgsIsHelpError
@@ -16,12 +17,16 @@ from hookline.cli.output import readable, say
 from hookline.runtime.shutdown import ExitCode
 from hookline.schemas.errors import HooklineError, SettingsError, Unreachable
 
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
 
 def main() -> None:
     """Run a command. Whatever goes wrong is one sentence on stderr and an exit code."""
     # A command that keeps no log has one sentence to say, and not what libraries log.
     logging.lastResort = logging.NullHandler()
     _open_closed_streams()
+    sys.stdout = _whole(sys.stdout)
     for stream in (sys.stdout, sys.stderr):  # a terminal may know fewer characters than a sender
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -38,6 +43,27 @@ def _open_closed_streams() -> None:
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open("w" if number else "r", encoding="utf-8"))  # noqa: SIM115  until it ends
+
+
+class _Flushed(BufferedWriter):
+    """Keeps nothing back, and writes again what the system did not take."""
+
+    def write(self, data: "ReadableBuffer", /) -> int:
+        size = super().write(data)
+        self.flush()
+        return size
+
+
+def _whole(stream: TextIO) -> TextIO:
+    """The stream, which drops nothing.
+
+    With PYTHONUNBUFFERED, as in a container, Python drops what the system does not take of a write. The system may take
+    a part where a pipe is full and its reader slow.
+    """
+    raw = getattr(stream, "buffer", None)
+    if not isinstance(raw, RawIOBase):
+        return stream
+    return TextIOWrapper(_Flushed(raw), stream.encoding, stream.errors, write_through=True)
 
 
 def _run() -> int:

@@ -1,11 +1,14 @@
 """Dead letters and unrouted events, as an operator handles them."""
 
 import asyncio
+import fcntl
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -67,11 +70,11 @@ def send_and_park(project: Project, queue: str, count: int) -> None:
     assert process.stop() == 0
 
 
-async def park(project: Project, queue: str, count: int) -> list[str]:
+async def park(project: Project, queue: str, count: int, body: bytes = BODY) -> list[str]:
     """Make dead letters in a queue. Returns the ids of their events."""
     async with opened(address(project)) as broker:
         consumer = await broker.subscribe(queue, ("#",), 500)
-        events = [envelope(number=number, body=BODY) for number in range(count)]
+        events = [envelope(number=number, body=body) for number in range(count)]
         for start in range(0, count, 500):
             await _publish(broker, events[start : start + 500])
             for received in await taken(consumer, len(events[start : start + 500]), WITHIN_S):
@@ -185,6 +188,28 @@ def test_raw_writes_the_body_byte_for_byte(embedded_project: Project) -> None:
     assert "\\u0000" in embedded_project.call("dead", "show", "billing").stdout
     (shown_as_json,) = lines(embedded_project, "dead", "show", "billing")
     assert shown_as_json["body_base64"] == msgspec.to_builtins(b"\x00\xff\n")
+
+
+def test_an_unbuffered_output_that_is_interrupted_is_written_to_its_end(embedded_project: Project) -> None:
+    body = b"x" * 300_000
+    asyncio.run(park(embedded_project, "billing", 1, body))
+    command = [sys.executable, "-m", "hookline", "dead", "show", "billing", "--raw"]
+    command += ["--config", str(embedded_project.config)]
+    unbuffered = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=embedded_project.folder, env=unbuffered) as showing:  # noqa: S603  our own command
+        assert showing.stdout is not None
+        until(lambda: _is_full(showing.stdout) or showing.poll() is not None)
+        showing.send_signal(signal.SIGSTOP)  # ends the call that writes, with a part of the output
+        showing.send_signal(signal.SIGCONT)
+        shown = showing.stdout.read()
+    assert showing.returncode == 0
+    assert shown == body
+
+
+def _is_full(pipe: Any) -> bool:
+    """Whether nearly as many bytes wait in a pipe as it can hold."""
+    (waiting,) = struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, b"\0" * 4))
+    return int(waiting) > 60_000
 
 
 def test_unrouted_events_reach_a_worker_that_starts_later(project: Project) -> None:
