@@ -32,7 +32,7 @@ from hookline.cli.message_selection import (
     find_wanted,
     retries,
 )
-from hookline.cli.output import as_json_line, check_no_terminal, leave, numbered
+from hookline.cli.output import as_json_line, check_no_terminal, leave, numbered, printed_at_the_end
 from hookline.cli.tables import Columns, show
 from hookline.runtime.event_loop import run_to_end
 from hookline.schemas.dead_letters import Action
@@ -108,16 +108,32 @@ def show_messages(kind: Kind[M], *, queue: str, chosen: MessageFilter, config: P
     if raw or (chosen.limit is None and not chosen.ids):
         chosen = replace(chosen, limit=1)
 
-    def write(message: M) -> None:
-        found = kind.content(message)
-        if raw:
-            sys.stdout.buffer.write(message.body)
-        else:
-            click.echo(as_json_line(kind.facts(message) | found) if as_json else kind.page(message))
-
-    if not run_to_end(find(settings, kind.part, queue, chosen, write)):
+    found = (
+        _write_body(kind, settings, queue, chosen)
+        if raw
+        else _show_pages(kind, settings, queue, chosen, as_json=as_json)
+    )
+    if not found:
         _check_found(kind, 0, settings, chosen)
         leave(f"no {kind.noun} matches")
+
+
+def _write_body(kind: Kind[M], settings: Settings, queue: str, chosen: MessageFilter) -> int:
+    """Write the body of the only message that is chosen. Returns the number of those that match."""
+    bodies: list[bytes] = []
+    found = run_to_end(find(settings, kind.part, queue, chosen, lambda message: bodies.append(message.body)))
+    sys.stdout.buffer.write(b"".join(bodies))
+    return found
+
+
+def _show_pages(kind: Kind[M], settings: Settings, queue: str, chosen: MessageFilter, *, as_json: bool) -> int:
+    """Print those that match in full. Returns their number."""
+
+    def text(message: M) -> str:
+        return as_json_line(kind.facts(message) | kind.content(message)) if as_json else kind.page(message)
+
+    with printed_at_the_end() as show_line:
+        return run_to_end(find(settings, kind.part, queue, chosen, lambda message: show_line(text(message))))
 
 
 def replay_dead(
@@ -201,11 +217,12 @@ def _show_rows(
 
 
 @contextmanager
-def _shown(kind: Kind[M], *, as_json: bool, to: str | None) -> Iterator[Callable[[M], None]]:
-    """A function that prints a message, as a JSON object at once or in a table at the end."""
+def _shown(kind: Kind[M], *, as_json: bool, to: str | None) -> Iterator[Callable[[M], object]]:
+    """A function for messages that are printed at the end, as JSON objects or in a table."""
     if as_json:
         target = {} if to is None else {"to": to}
-        yield lambda message: click.echo(as_json_line({**kind.facts(message), **target}))
+        with printed_at_the_end() as show_line:
+            yield lambda message: show_line(as_json_line({**kind.facts(message), **target}))
         return
     rows: list[tuple[str, ...]] = []
     yield lambda message: rows.append(kind.row(message))

@@ -132,7 +132,7 @@ async def counts(settings: Settings, part: Part[M]) -> dict[str, int]:
 
 
 async def find(
-    settings: Settings, part: Part[M], queue: str, chosen: MessageFilter, notify: Callable[[M], None]
+    settings: Settings, part: Part[M], queue: str, chosen: MessageFilter, notify: Callable[[M], object]
 ) -> int:
     """Call `notify` with each message that matches. Returns their number."""
     async with _opened(settings, part) as messages:
@@ -140,7 +140,7 @@ async def find(
 
 
 async def find_wanted(
-    settings: Settings, chosen: MessageFilter, notify: Callable[[DeadLetter], None]
+    settings: Settings, chosen: MessageFilter, notify: Callable[[DeadLetter], object]
 ) -> tuple[int, int]:
     """Call `notify` with each unrouted event that matches and that a worker's queue wants now.
 
@@ -177,7 +177,7 @@ async def _scan(
     queue: str,
     chosen: MessageFilter,
     action: Action,
-    notify: Callable[[M], None],
+    notify: Callable[[M], object],
     passed: Callable[[], None] = lambda: None,
 ) -> int:
     """Scan a queue to its end, or until the limit is reached. Returns how many were selected.

@@ -4,7 +4,9 @@ import json
 import re
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from tempfile import SpooledTemporaryFile
 from typing import Any, NoReturn
 
 import click
@@ -17,6 +19,8 @@ _MAX_SENTENCE = 600
 """Characters of a sentence about a mistake. It may quote an argument of any length; seven lines of 80 are readable."""
 _MAX_SHOWN = 128
 _MIN_WRAPPED = 20
+_MAX_IN_MEMORY_BYTES = 16 * 1024 * 1024
+_CHUNK = 64 * 1024
 _WORD = re.compile(r"(?:`[^`]*`|\S)+")
 """What stays on one line: a word, or a command in backticks, so that it can be copied."""
 
@@ -24,6 +28,22 @@ _WORD = re.compile(r"(?:`[^`]*`|\S)+")
 def say(text: str, *, err: bool = False) -> None:
     """Print a sentence. A terminal gets several lines if it is narrower."""
     click.echo("\n".join(wrapped(text, err=err)), err=err)
+
+
+@contextmanager
+def printed_at_the_end() -> Iterator[Callable[[str], object]]:
+    """A function for lines that are printed at the end of the block, also after an error.
+
+    A pager takes what its screen shows, and no more until somebody reads on. Within the block, a command that waits for
+    it would keep its queue locked, and send no heartbeats to RabbitMQ. Much text waits in a file without a name.
+    """
+    with SpooledTemporaryFile(_MAX_IN_MEMORY_BYTES, "w+", encoding="utf-8", newline="") as lines:
+        try:
+            yield lambda line: lines.write(f"{line}\n")
+        finally:
+            lines.seek(0)
+            while chunk := lines.read(_CHUNK):
+                click.echo(chunk, nl=False)
 
 
 def titled(title: str, text: str, start: int) -> str:

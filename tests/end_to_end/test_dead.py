@@ -190,6 +190,20 @@ def test_raw_writes_the_body_byte_for_byte(embedded_project: Project) -> None:
     assert shown_as_json["body_base64"] == msgspec.to_builtins(b"\x00\xff\n")
 
 
+@pytest.mark.parametrize("words", [("dead", "list", "--json"), ("dead", "show", "--limit", "1000")])
+def test_a_pager_that_waits_for_its_reader_locks_no_queue(project: Project, words: tuple[str, ...]) -> None:
+    queue = queue_name()
+    asyncio.run(park(project, queue, 500))
+    command = [sys.executable, "-m", "hookline", *words, queue, "--config", str(project.config)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=project.folder, text=True) as looking:  # noqa: S603  our own command
+        assert looking.stdout is not None
+        first = looking.stdout.read(1)  # and no more: a pipe holds less than what 500 dead letters are
+        assert len(lines(project, "dead", "list", queue)) == 500
+        shown = first + looking.stdout.read()
+    assert looking.returncode == 0
+    assert sum(f"{number:032x}" in shown for number in range(500)) == 500
+
+
 def test_an_unbuffered_output_that_is_interrupted_is_written_to_its_end(embedded_project: Project) -> None:
     body = b"x" * 300_000
     asyncio.run(park(embedded_project, "billing", 1, body))
