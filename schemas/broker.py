@@ -49,13 +49,15 @@ class Parked(msgspec.Struct, frozen=True):
     """Keep it as a dead letter of the queue, with the reason, the detail (a traceback) and the number of attempts.
 
     `events` holds the ids of the events that failed, if others of the same delivery are finished: only these are
-    handled when the dead letter is replayed. It is empty if all are to be handled.
+    handled when the dead letter is replayed. It is empty if all are to be handled. `is_known`: the store had noted the
+    end before, so the function was not called.
     """
 
     reason: str
     detail: str
     attempts: int
     events: tuple[str, ...] = ()
+    is_known: bool = False
 
 
 Outcome: TypeAlias = Done | Again | Parked

@@ -8,6 +8,7 @@ from hookline.schemas.broker import Again, Done, Parked
 from hookline.workers.breaker import Breaker
 
 PARKED = Parked("failed", "ValueError", 1)
+KNOWN = Parked("failed", "another process of the queue has parked it", 1, is_known=True)
 HANDLED = Done("handled")
 
 
@@ -59,6 +60,28 @@ async def test_what_was_neither_handled_nor_parked_does_not_count(outcome: Done 
     breaker = opened(Clock())
     breaker.note([outcome])
     assert breaker.is_open
+
+
+async def test_what_is_parked_without_a_call_does_not_open_it() -> None:
+    breaker = Breaker("billing", 50)
+    breaker.note([KNOWN] * 100)
+    assert not breaker.is_open
+
+
+@pytest.mark.parametrize("outcome", [KNOWN, Done("duplicate")])
+async def test_after_a_delivery_without_a_call_it_lets_another_through_at_once(outcome: Done | Parked) -> None:
+    clock = Clock()
+    breaker = opened(clock)
+    clock.now_s = 5
+    assert await is_admitted(breaker)
+    waiting = asyncio.create_task(breaker.admitted())
+    await asyncio.sleep(0)
+    breaker.note([outcome])
+    await asyncio.wait_for(waiting, 1)
+    assert breaker.is_open
+    assert not await is_admitted(breaker)
+    clock.now_s = 10
+    assert await is_admitted(breaker)  # no later than after any other
 
 
 async def test_a_group_counts_like_each_of_its_deliveries() -> None:

@@ -109,7 +109,7 @@ async def test_the_end_of_an_event_is_noted_before_its_dead_letter_is_passed_on(
     assert known.failures == end_mark(Parked("poisoned", "", 1)) + 1
     outcome = (await pipeline_of(failing, store).work(received())).outcome
     assert isinstance(outcome, Parked)
-    assert outcome.reason == "poisoned"
+    assert (outcome.reason, outcome.is_known) == ("poisoned", True)
     assert failing.calls == [1]
 
 

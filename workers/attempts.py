@@ -12,6 +12,8 @@ import zlib
 from collections.abc import Mapping
 from typing import Any
 
+from msgspec.structs import replace
+
 from hookline.schemas.broker import Outcome, Parked
 from hookline.schemas.copies import MAX_COPY, copy_of
 from hookline.schemas.dead_letters import PARKED_AT, REPLAYED_AT, REPLAYS
@@ -115,7 +117,7 @@ class Ends:
         parked = noted_end(claim, attempt)
         if parked is not None and key not in self._parked:
             self.note(key, parked)
-        return None if parked is None else self._parked[key]
+        return None if parked is None else replace(self._parked[key], is_known=True)
 
     def forget(self, key: str) -> None:
         self._parked.pop(key, None)

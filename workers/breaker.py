@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from itertools import groupby
 from time import monotonic
+from typing import assert_never
 
-from hookline.schemas.broker import Done, Outcome, Parked
+from hookline.schemas.broker import Again, Done, Outcome, Parked
 
 log = logging.getLogger("hookline.workers")
 
@@ -26,7 +27,8 @@ class Breaker:
     """Opens when more than `max_percent` of the last hundred deliveries were parked; at `NEVER_OPENS` it never does.
 
     A delivery counts once it is handled or parked. Crashes count, because an event that crashes its process again and
-    again is parked. `opened` is called with the queue when the breaker opens.
+    again is parked. Repeats do not, nor what is parked again because its dead letter was lost on the way: the function
+    was not called. `opened` is called with the queue when the breaker opens.
     """
 
     def __init__(
@@ -44,7 +46,7 @@ class Breaker:
         self._parked: deque[int] = deque()  # the numbers of those that were parked, of the last hundred counted
         self._try_every_s = _FIRST_TRY_S
         self._next_try_s = 0.0
-        self._closed = asyncio.Event()
+        self._changed = asyncio.Event()
         self.is_open = False
 
     @property
@@ -64,16 +66,30 @@ class Breaker:
                 return
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
-                    await self._closed.wait()
+                    await self._changed.wait()
 
     def note(self, outcomes: Iterable[Outcome]) -> None:
         """Count deliveries that were handled or parked. Others, such as repeats, say nothing about the function."""
         for outcome, same in groupby(outcomes):  # nearly all are the same
             count = len(list(same))
-            if isinstance(outcome, Parked):
-                self._count_parked(count)
-            elif isinstance(outcome, Done) and outcome.reason == "handled":
-                self._count_handled(count)
+            match outcome:
+                case Parked(is_known=False):
+                    self._count_parked(count)
+                case Done(reason="handled"):
+                    self._count_handled(count)
+                case Parked() | Done():
+                    self._try_another()
+                case Again():
+                    pass
+                case _:
+                    assert_never(outcome)
+
+    def _try_another(self) -> None:
+        """Let another delivery through now, if the breaker is open: the function was not called for the last one."""
+        if self.is_open:
+            self._next_try_s = self._clock()
+            self._try_every_s = max(self._try_every_s / 2, _FIRST_TRY_S)
+            self._wake()
 
     def _count_parked(self, count: int) -> None:
         for _ in range(count):
@@ -101,7 +117,6 @@ class Breaker:
 
     def _open(self) -> None:
         self.is_open = True
-        self._closed.clear()
         self._try_every_s = _FIRST_TRY_S
         self._next_try_s = self._clock() + _FIRST_TRY_S
         log.error(
@@ -119,4 +134,9 @@ class Breaker:
         self.is_open = False
         self._counted = 0
         self._parked.clear()
-        self._closed.set()
+        self._wake()
+
+    def _wake(self) -> None:
+        """Have all who wait look again."""
+        self._changed.set()
+        self._changed.clear()

@@ -115,4 +115,5 @@ def _together(parked: Mapping[str, Parked], *, is_part: bool) -> Parked:
     outcomes = list(parked.values())
     detail = "\n\n".join(f"{event_id}: {outcome.detail}" for event_id, outcome in parked.items())
     attempts = max(outcome.attempts for outcome in outcomes)
-    return Parked(outcomes[0].reason, detail, attempts, tuple(parked) if is_part else ())
+    is_known = all(outcome.is_known for outcome in outcomes)
+    return Parked(outcomes[0].reason, detail, attempts, tuple(parked) if is_part else (), is_known)
