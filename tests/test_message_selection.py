@@ -45,6 +45,7 @@ def test_a_dead_letter_that_meets_all_filters_matches(chosen: MessageFilter) -> 
         pytest.param(MessageFilter(reason="timeout"), id="another reason"),
         pytest.param(MessageFilter(topic="*.*.room"), id="a topic with a word too few"),
         pytest.param(MessageFilter(ids=frozenset({"another"})), id="another id"),
+        pytest.param(MessageFilter(only=frozenset({"another", ""})), id="another name"),
         pytest.param(MessageFilter(since=SEALED.received_at + timedelta(seconds=1)), id="a later time"),
         pytest.param(MessageFilter(until=SEALED.received_at - timedelta(seconds=1)), id="an earlier time"),
     ],

@@ -30,6 +30,7 @@ from hookline.cli.message_selection import (
     dead_letters,
     find,
     find_wanted,
+    name_of,
     retries,
 )
 from hookline.cli.output import as_json_line, check_no_terminal, leave, numbered, printed_at_the_end
@@ -194,18 +195,24 @@ def drop_messages(  # noqa: PLR0913  one for each option
         _sum_up({"would_drop": found}, f"{kind.number(found)} would be dropped", as_json=as_json)
         return
     if not yes:
-        _confirm(kind, run_to_end(find(settings, kind.part, queue, chosen, lambda _: None)))
+        chosen = _confirmed(kind, settings, queue, chosen)
     done, left = run_to_end(act(settings, kind.part, queue, chosen, Action.DROP, "Dropping"))
     _check_found(kind, done, settings, chosen)
     _sum_up({"dropped": done, "left": left}, f"{kind.number(done)} dropped, {left} left", as_json=as_json)
 
 
-def _confirm(kind: Kind[M], found: int) -> None:
-    """Ask before more than one is deleted. Raises UsageError where nobody can answer."""
+def _confirmed(kind: Kind[M], settings: Settings, queue: str, chosen: MessageFilter) -> MessageFilter:
+    """Ask before more than one is deleted. The result selects those and no others, which may come meanwhile.
+
+    Raises UsageError where nobody can answer.
+    """
+    names: list[str] = []
+    found = run_to_end(find(settings, kind.part, queue, chosen, lambda message: names.append(name_of(message))))
     if found > 1:
         if not sys.stdin.isatty():
             raise click.UsageError(f"this would delete {kind.number(found)} for good; confirm it with --yes")
         click.confirm(f"Delete {kind.number(found)} for good?", abort=True, err=True)
+    return replace(chosen, limit=found, only=frozenset(names))
 
 
 def _show_rows(

@@ -57,7 +57,10 @@ def retries(broker: Broker) -> Retries:
 
 @dataclass(frozen=True, slots=True)
 class MessageFilter:
-    """Which messages a command is about. None means any. Times are those of `kept_since`."""
+    """Which messages a command is about. None means any. Times are those of `kept_since`.
+
+    `only` has the names of messages, as `name_of` gives them.
+    """
 
     provider: str | None = None
     source: str | None = None
@@ -68,10 +71,16 @@ class MessageFilter:
     until: datetime | None = None
     ids: frozenset[str] = frozenset()
     limit: int | None = None
+    only: frozenset[str] | None = None
 
     def matches(self, message: Message) -> bool:
         """Whether a message matches, apart from the limit. One without an envelope has only a reason and a time."""
-        return self.reason in (None, message.reason) and self._matches_time(message) and self._matches_envelope(message)
+        return (
+            self.reason in (None, message.reason)
+            and self._matches_time(message)
+            and self._matches_envelope(message)
+            and (self.only is None or name_of(message) in self.only)
+        )
 
     def _matches_time(self, message: Message) -> bool:
         time = message.kept_since
@@ -90,6 +99,11 @@ class MessageFilter:
             and (self.topic is None or topics.matches(topics.binding(self.topic), envelope.routing_key))
             and (not self.ids or envelope.id in self.ids)
         )
+
+
+def name_of(message: Message) -> str:
+    """The id of the event of a message; empty for a message of another program."""
+    return "" if message.envelope is None else message.envelope.id
 
 
 class Selection:

@@ -20,6 +20,7 @@ from hookline.schemas.broker import Broker, Parked
 from hookline.schemas.envelope import Envelope
 from tests.contract.installations import envelope, eventually, opened, queue_name, taken
 from tests.end_to_end.processes import COUNTER, Project, until
+from tests.end_to_end.terminal import Terminal
 
 DYING = Path(__file__).with_name("dead_that_dies.py")
 WITHIN_S = 60.0
@@ -70,18 +71,18 @@ def send_and_park(project: Project, queue: str, count: int) -> None:
     assert process.stop() == 0
 
 
-async def park(project: Project, queue: str, count: int, body: bytes = BODY) -> list[str]:
-    """Make dead letters in a queue. Returns the ids of their events."""
+async def park(project: Project, queue: str, count: int, body: bytes = BODY, first: int = 0) -> list[str]:
+    """Make dead letters in a queue, which has those before `first`. Returns the ids of their events."""
     async with opened(address(project)) as broker:
         consumer = await broker.subscribe(queue, ("#",), 500)
-        events = [envelope(number=number, body=body) for number in range(count)]
+        events = [envelope(number=number, body=body) for number in range(first, first + count)]
         for start in range(0, count, 500):
             await _publish(broker, events[start : start + 500])
             for received in await taken(consumer, len(events[start : start + 500]), WITHIN_S):
                 await consumer.settle(received, Parked("failed", "ValueError", 10))
 
         async def all_are_there() -> bool:
-            return await broker.dead_letters.count(queue) == count
+            return await broker.dead_letters.count(queue) == first + count
 
         await eventually(all_are_there)
     return [event.id for event in events]
@@ -152,6 +153,20 @@ def test_an_unknown_dead_letter_is_exit_code_1_and_an_unknown_queue_is_exit_code
     assert embedded_project.call("dead", "show", queue, "--id", "nothing").returncode == 1
     unknown = embedded_project.call("dead", "list", "q-nowhere")
     assert (unknown.returncode, "there is no queue 'q-nowhere'" in unknown.stderr) == (2, True)
+
+
+def test_what_is_parked_while_the_command_asks_is_not_dropped(embedded_project: Project) -> None:
+    asyncio.run(park(embedded_project, "billing", 3))
+    terminal = Terminal(embedded_project.folder, os.environ)
+    try:
+        terminal.type(f"{sys.executable} -m hookline dead drop billing --config {embedded_project.config}\n")
+        terminal.wait_for("Delete 3 dead letters for good?")
+        new = asyncio.run(park(embedded_project, "billing", 2, first=3))
+        terminal.type("y\n")
+        terminal.wait_for("3 dead letters dropped, 2 left")
+    finally:
+        terminal.close()
+    assert [row["id"] for row in lines(embedded_project, "dead", "list", "billing")] == new
 
 
 @pytest.mark.parametrize(
