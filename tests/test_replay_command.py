@@ -47,3 +47,11 @@ def test_without_a_history_the_message_names_the_setting(tmp_path: Path) -> None
     done = project.call("replay", "--since", "1h", "--to", "counter")
     assert done.returncode == 2
     assert done.stderr == "hookline: history.enabled: it is off, and nothing was kept\n"
+
+
+def test_only_a_replay_that_may_have_fed_events_says_how_far_it_came(tmp_path: Path) -> None:
+    project = Project(tmp_path, "amqp://guest:guest@127.0.0.1:1/")
+    arguments = ("replay", "--since", "1h", "--to", "billing")
+    why = "hookline: RabbitMQ at 127.0.0.1:1: connection refused\n"
+    stopped = "Stopped after 0 events for billing. Run it again: no event is handled twice.\n"
+    assert (project.call(*arguments).stderr, project.call(*arguments, "--dry-run").stderr) == (stopped + why, why)

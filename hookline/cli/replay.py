@@ -134,8 +134,9 @@ def replay_command(  # noqa: PLR0913  one for each option
     try:
         run_to_end(_replay(settings, queue, chosen, headers, progress, hidden=as_json))
     except (KeyboardInterrupt, Unreachable, NotDurable):
-        text = f"Stopped after {_events(progress)} for {queue}. Run it again: no event is handled twice."
-        say(text, err=True)
+        if not dry_run:
+            text = f"Stopped after {_events(progress)} for {queue}. Run it again: no event is handled twice."
+            say(text, err=True)
         raise
     if not progress.topics:
         leave_if_unknown(settings, provider=None, source=source)
