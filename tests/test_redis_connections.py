@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import redis
+import redis.asyncio
 
 from hookline.schemas.errors import SettingsError, Unreachable
 from hookline.workers.stores.redis.client import Client
@@ -79,3 +81,18 @@ def test_an_option_of_no_use_is_named_before_connecting(query: str, expected: st
     with pytest.raises(SettingsError, match=f"^store.url: {expected}") as caught:
         Client(f"rediss://:hunter2@127.0.0.1:1/0?{query.format(tmp_path)}", timeout_s=10)
     assert "hunter" not in str(caught.value)
+
+
+async def test_a_connection_that_does_not_close_in_time_hides_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A function that blocks the event loop lets the time of the other connections end while they are closed."""
+
+    async def times_out(*_: object, **__: object) -> None:
+        raise redis.TimeoutError("Timed out closing connection after 5")
+
+    async def fails(_: redis.asyncio.Redis) -> None:
+        raise redis.ConnectionError("the server is away")
+
+    client = Client("redis://127.0.0.1:1/0", timeout_s=10)
+    monkeypatch.setattr(redis.asyncio.BlockingConnectionPool, "disconnect", times_out)
+    with pytest.raises(Unreachable, match="the server is away"):
+        await client.run(fails)

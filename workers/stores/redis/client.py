@@ -75,7 +75,8 @@ class Client:
             with cancellation_kept():
                 return await work(self._server)
         except (RedisError, OSError, TimeoutError, RuntimeError) as error:  # uvloop: RuntimeError is "closed"
-            await self._server.connection_pool.disconnect(inuse_connections=False)
+            with suppress(RedisError, OSError, RuntimeError):  # one that is not closed in time is forgotten, too
+                await self._server.connection_pool.disconnect(inuse_connections=False)
             raise _unreachable(error) from error
 
     async def script(self, text: str, keys: Sequence[str], arguments: Sequence[str | float]) -> Any:
