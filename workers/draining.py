@@ -2,14 +2,26 @@
 
 import asyncio
 from collections.abc import Callable, Collection
+from typing import NamedTuple
+
+from hookline.workers.running_calls import OVERDUE_S
 
 _LOOK_S = 0.2
 _SERVERS_S = 2.0
 _CANCELLED_S = 0.5
 
 
-async def drain(tasks: Collection["asyncio.Task[None]"], grace_s: float, calls: Callable[[], bool]) -> bool:
-    """Wait until these tasks end, and cancel those that do not. Whether these waited for a silent server only.
+class Drained(NamedTuple):
+    """How the draining of tasks has ended."""
+
+    is_silent: bool
+    """Whether tasks waited for a silent server only."""
+    stuck: "Collection[asyncio.Task[None]]"
+    """Those that run on although they were cancelled."""
+
+
+async def drain(tasks: Collection["asyncio.Task[None]"], grace_s: float, calls: Callable[[], bool]) -> Drained:
+    """Wait until these tasks end, and cancel those that do not.
 
     While a function of a worker is called, they have `grace_s` seconds. Otherwise they wait for the store or the broker
     only, which may answer nothing: they are cancelled once none of them has ended for two seconds.
@@ -18,9 +30,9 @@ async def drain(tasks: Collection["asyncio.Task[None]"], grace_s: float, calls: 
     for task in late:
         task.cancel()
     is_silent = bool(late) and not calls()
-    if late:  # a cancelled call is waited for; a cancelled request to a silent server is not
-        await asyncio.wait(late, timeout=_CANCELLED_S if is_silent else None)
-    return is_silent
+    if late:  # a cancelled call may clean up; a cancelled request to a silent server has nothing to do
+        _, late = await asyncio.wait(late, timeout=_CANCELLED_S if is_silent else OVERDUE_S)
+    return Drained(is_silent, late)
 
 
 async def _until_silent(

@@ -136,10 +136,13 @@ class FastLane(Generic[T]):
         """
         self.stop()
         is_silent, until_s = False, time.monotonic() + grace_s
+        stuck: set[asyncio.Task[None]] = set()
         await asyncio.sleep(0)  # every task has begun
         for _ in range(_STEPS):
             self._finish_called()
-            is_silent |= await drain(self._tasks, grace_s, self._pipeline.handler.is_calling)
+            drained = await drain(self._tasks - stuck, grace_s, self._pipeline.handler.is_calling)
+            is_silent |= drained.is_silent
+            stuck.update(drained.stuck)
             grace_s = _LAST_S if is_silent else max(until_s - time.monotonic(), _LAST_S)
         return is_silent
 

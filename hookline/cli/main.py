@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import threading
 from collections.abc import Sequence
 from importlib import import_module
 from io import BufferedWriter, RawIOBase, TextIOWrapper
@@ -14,7 +15,7 @@ from click.exceptions import NoArgsIsHelpError
 
 from hookline.cli.misuse import sentence
 from hookline.cli.output import readable, say
-from hookline.runtime.shutdown import ExitCode
+from hookline.runtime.shutdown import ExitCode, exit_with
 from hookline.schemas.errors import HooklineError, SettingsError, Unreachable
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Run a command. Whatever goes wrong is one sentence on stderr and an exit code."""
+    earlier = threading.enumerate()
     # A command that keeps no log has one sentence to say, and not what libraries log.
     logging.lastResort = logging.NullHandler()
     _open_closed_streams()
@@ -35,7 +37,7 @@ def main() -> None:
         sys.stdout.flush()
     except OSError as error:
         code = _system_failed(error)
-    sys.exit(code)
+    exit_with(code, earlier)
 
 
 def _open_closed_streams() -> None:

@@ -2,23 +2,56 @@
 
 import asyncio
 import gc
+import logging
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, TypeVar
 
 from hookline.aio.name_lookup import LooksUpInThreads
 
 T = TypeVar("T")
 
+log = logging.getLogger("hookline")
+
+_CANCELLED_S = 3.0
 _NEW_OBJECTS = 20_000
 _SWITCH_S = 0.0001
 
 
 def run_to_end(main: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine, on uvloop if it is installed: it halves the cost of a request."""
-    with asyncio.Runner(loop_factory=_new_event_loop) as runner:
+    """Run a coroutine, on uvloop if it is installed: it halves the cost of a request.
+
+    A task that swallows its cancellation and a thread that is still busy are left behind. `asyncio.Runner` would wait
+    for both when it closes, without an end.
+    """
+    runner = asyncio.Runner(loop_factory=_new_event_loop)
+    try:
         return runner.run(main)
+    finally:
+        _close(runner.get_loop())
+        asyncio.set_event_loop(None)
+
+
+def _close(loop: asyncio.AbstractEventLoop) -> None:
+    tasks = asyncio.all_tasks(loop)
+    for task in tasks:
+        task.cancel()
+    late = loop.run_until_complete(asyncio.wait(tasks, timeout=_CANCELLED_S))[1] if tasks else ()
+    if late:
+        log.warning("what runs on although it was cancelled is left behind%s", _place(late))
+        loop.set_exception_handler(lambda _loop, _context: None)  # which asyncio tells of them
+    loop.run_until_complete(loop.shutdown_asyncgens())
+    loop.close()
+
+
+def _place(tasks: "Iterable[asyncio.Task[Any]]") -> str:
+    """A line of a worker's file at which one of them waits."""
+    from hookline.workers.user_code import waiting_line  # noqa: PLC0415  few need it
+
+    line = next((line for line in map(waiting_line, tasks) if line is not None), None)
+    return "" if line is None else f", at {Path(line.path).name}:{line.number}"
 
 
 def run_until_interrupted(main: Coroutine[Any, Any, object]) -> None:

@@ -2,12 +2,15 @@
 
 import asyncio
 import logging
+import os
 import signal
+import sys
+import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from contextlib import suppress
 from enum import IntEnum
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, NoReturn, TypeAlias, TypeVar
 
 T = TypeVar("T")
 Closing: TypeAlias = Coroutine[Any, Any, None]
@@ -31,6 +34,7 @@ _AT_ONCE_S = 5.0
 _LEAST_S = 0.3
 _SILENT_S = 1.0
 _HANG_UP_S = 0.5
+_THREADS_S = 3.0
 
 
 class StoppedEarlyError(Exception):
@@ -71,6 +75,25 @@ async def until_exit(serving: Awaitable[T]) -> T:
         for number in (*_STOPPING, signal.SIGHUP):
             asyncio.get_running_loop().remove_signal_handler(number)
             signal.signal(number, signal.SIG_IGN)
+
+
+def exit_with(code: int, earlier: Collection[threading.Thread]) -> NoReturn:
+    """End the process. Threads other than the earlier ones are waited for, for three seconds at most.
+
+    A worker's function may run on in one. Python would wait until it ends.
+    """
+    later = [each for each in threading.enumerate() if each not in earlier and not each.daemon]
+    if later:
+        threading.Thread(target=_leave_threads, args=(later, code), name="exit", daemon=True).start()
+    sys.exit(code)
+
+
+def _leave_threads(threads: Sequence[threading.Thread], code: int) -> None:
+    time.sleep(_THREADS_S)
+    if any(each.is_alive() for each in threads):
+        log.warning("a function that runs on in a thread is left behind")
+        logging.shutdown()
+        os._exit(code)
 
 
 class Stop:
