@@ -79,7 +79,7 @@ class QueuePoll:
     async def look(self) -> None:
         """Raises Unreachable."""
         if self._queues is None and time.monotonic() - self._named_s >= _NAMES_EVERY_S:
-            self._names, self._named_s = await self._all_names(), time.monotonic()
+            await self._look_for_names()
         self._states = await self._looks_at.states(self._names[:_MAX_QUEUES])
         self._unrouted = await self._looks_at.unrouted()
         now_s = self._now()
@@ -88,18 +88,18 @@ class QueuePoll:
             bound_s = bound.look(state.waiting, _seconds(self._metrics.last_fetched(state.queue)), now_s)
             self._oldest_s[state.queue] = bound_s if state.oldest_s is None else state.oldest_s
 
-    async def _all_names(self) -> Sequence[str]:
-        """An ingress need not be allowed to read the register of queues: it has no gauges of them then."""
+    async def _look_for_names(self) -> None:
+        """Keep those that are known if the register of queues cannot be read, and try again at the next look."""
         try:
             names = await self._looks_at.names()
         except HooklineError as error:
             if not self._is_said:
-                log.info("no gauges of queues: %s", error)
+                log.warning("metrics and alerts miss queues that no process works on: %s", error)
             self._is_said = True
-            return ()
+            return
         if len(names) > _MAX_QUEUES:
             log.warning("there are %d queues; gauges show %d of them", len(names), _MAX_QUEUES)
-        return names
+        self._names, self._named_s, self._is_said = names, time.monotonic(), False
 
     def _gauges(self) -> Mapping[str, Callable[[], Values]]:
         return {

@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 
 import pytest
 
+from hookline.admin import queue_poll
 from hookline.admin.metrics import Metrics
 from hookline.admin.queue_poll import OldestBound, QueuePoll
 from hookline.schemas.broker import Received
@@ -62,6 +63,27 @@ async def test_a_process_that_may_not_list_queues_has_no_gauges_of_them() -> Non
     found = samples(metrics.text())
     assert found["hookline_unrouted"] == 7
     assert 'hookline_queue_ready{queue="billing"}' not in found
+
+
+async def test_queues_are_still_looked_at_while_their_names_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process may hold the lock of the register."""
+    monkeypatch.setattr(queue_poll, "_NAMES_EVERY_S", 0.0)
+    queues, metrics = Queues(state()), Metrics()
+    poll = QueuePoll(queues, metrics, None)
+    await poll.look()
+    queues.fault = Unreachable("the register is locked")
+    await poll.look()
+    assert samples(metrics.text())['hookline_queue_ready{queue="billing"}'] == 3
+
+
+async def test_names_that_could_not_be_read_are_read_at_the_next_look() -> None:
+    queues, metrics = Queues(state()), Metrics()
+    queues.fault = Unreachable("the register is locked")
+    poll = QueuePoll(queues, metrics, None)
+    await poll.look()
+    queues.fault = None
+    await poll.look()
+    assert samples(metrics.text())['hookline_queue_ready{queue="billing"}'] == 3
 
 
 async def test_an_age_that_the_broker_knows_is_shown() -> None:

@@ -164,10 +164,22 @@ async def refuses_to_publish(url: str, exchange: str, routing_key: str) -> bool:
     return False
 
 
-async def test_the_ingress_reads_no_queue(users: Users) -> None:
+async def test_the_ingress_counts_what_waits_for_a_worker_that_does_not_run(users: Users) -> None:
+    """Nobody else may be left to tell of it."""
+    async with everything_declared(users):
+        pass
+    async with opened(users.ingress) as ingress:
+        await ingress.publisher.publish(ENVELOPE)
+        (state,) = await ingress.queue_states.states(set(await ingress.queue_states.names()) & {"counter"})
+        assert state.waiting >= 1
+        assert state.consumers == 0
+
+
+async def test_the_ingress_reads_no_events(users: Users) -> None:
     async with everything_declared(users):
         for queue in ALL_QUEUES:
-            if queue != topics.UNROUTED:  # the exchange of that name has to be read, to bind it
+            # The exchange `hookline.unrouted` has to be read, to bind it. The register holds the names of queues.
+            if queue not in {topics.UNROUTED, REGISTER}:
                 assert await refuses_to_read(users.ingress, queue), queue
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from hookline.broker.rabbitmq.names import lock_name
+from hookline.broker.rabbitmq.names import REGISTER, lock_name
 from hookline.broker.rabbitmq.topology.exchanges import SHARED, SHARED_EXCHANGES
 from hookline.schemas import topics
 
@@ -30,11 +30,14 @@ _OURS = re.escape(topics.queue_name(""))
 _LOCK = rf"{_OURS}.+{re.escape(lock_name('').removeprefix('hookline.'))}"
 
 INGRESS = Rights(
-    configure=f"^({_alternatives(*SHARED)})$",
+    configure=f"^({_alternatives(*SHARED, lock_name(topics.short_name(REGISTER)))})$",
     write=f"^({_alternatives(*SHARED)})$",
-    read=f"^({_alternatives(*SHARED_EXCHANGES)})$",  # which binding to them takes
+    read=f"^({_alternatives(*SHARED_EXCHANGES, REGISTER)})$",  # binding to an exchange takes `read`
 )
-"""Publishes, declares what it publishes to, and reads no queue."""
+"""Publishes, declares what it publishes to, and reads no queue but the register of their names.
+
+By those it counts what waits in each queue: a worker that does not run counts nothing.
+"""
 
 WORKER = Rights(
     configure=f"^{_OURS}",
