@@ -8,13 +8,15 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+import redis as redis_client
 from click.testing import CliRunner
 
 from hookline.cli.main import cli
@@ -23,8 +25,10 @@ from hookline.doctor import machine, store
 from hookline.doctor.checks import check_all
 from hookline.doctor.findings import Finding, Level
 from hookline.schemas.broker import Again
+from hookline.settings import load
 from tests.contract.installations import envelope, opened, queue_name, raw_channel, taken
 from tests.services import postgresql, redis
+from tests.services.certificates import CertificateAuthority
 from tests.services.rabbitmq import server_url
 from tests.services.servers import free_ports
 
@@ -386,6 +390,59 @@ async def test_a_store_that_answers_slowly_is_found(
     assert "look at its load" not in said(await found(project), "warning")
     monkeypatch.setattr(store, "_SLOW_S", 0.0)
     assert "to answer, and each event asks it twice: look at its load" in said(await found(project), "warning")
+
+
+@pytest.mark.parametrize(
+    ("facts", "text"),
+    [
+        ({"maxmemory": 1000, "used_memory": 1200}, "fault: Redis is full"),
+        ({"maxmemory": 1000, "used_memory": 950}, "warning: Redis uses 95% of its maxmemory"),
+        ({"maxmemory": 1000, "maxmemory_policy": "allkeys-lru"}, "warning: Redis deletes keys when it is full"),
+        ({"role": "slave"}, "fault: Redis is a replica there"),
+        ({"aof_last_write_status": "err"}, "warning: Redis could not write its data to disk"),
+        ({"maxmemory": 0, "used_memory": 1200, "maxmemory_policy": "allkeys-lru"}, ""),
+        ({}, ""),
+    ],
+)
+def test_a_redis_that_will_not_take_or_keep_what_is_written_is_found(facts: Mapping[str, Any], text: str) -> None:
+    findings = [f"{each.level}: {each.text}" for each in store.redis_findings(facts)]
+    assert [each[: len(text)] for each in findings] == ([text] if text else [])
+
+
+async def test_a_full_redis_is_found(project: Project, request: pytest.FixtureRequest) -> None:
+    server = redis.own_server(request.config)
+    project.set_store(server.url)
+    with redis_client.Redis.from_url(server.url) as client:
+        client.config_set("maxmemory", 1024)
+        try:
+            text = said(await found(project), "fault")
+        finally:
+            client.config_set("maxmemory", 0)
+    assert "Redis is full" in text
+
+
+async def test_a_postgresql_that_takes_no_writes_is_found(project: Project, request: pytest.FixtureRequest) -> None:
+    url = postgresql.server_url(request.config)
+    project.set_store(f"{url}?options=-c%20default_transaction_read_only%3Don")
+    assert "PostgreSQL takes no writes there" in said(await found(project), "fault")
+
+
+@pytest.mark.parametrize(
+    ("days", "level", "text"),
+    [(0, "warning", "expires in "), (3, "fault", "has expired"), (-30, "ok", "can be used with its key, until")],
+)
+async def test_a_certificate_is_found_before_and_after_it_has_expired(
+    project: Project, monkeypatch: pytest.MonkeyPatch, days: int, level: Level, text: str
+) -> None:
+    """One that is valid for two days, looked at so many days later."""
+    made = CertificateAuthority(project.folder, "ca").issue("ingress", "DNS:localhost")
+    project.change("[ingress]", f'[ingress]\ntls_certificate = "{made.certificate}"\ntls_key = "{made.key}"')
+    settings = load(project.config, with_sources=True)
+    now_s = time.time()
+    monkeypatch.setattr(time, "time", lambda: now_s + days * 86_400)
+    (finding,) = machine.check_certificate(settings)
+    assert finding.level == level
+    assert text in finding.text
 
 
 async def test_a_queue_in_another_form_is_found_and_nothing_is_made(

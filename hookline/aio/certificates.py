@@ -1,6 +1,13 @@
 """Certificates with their keys, for TLS on either side."""
 
 import ssl
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+_BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
+_VERSION, _UTC_TIME = 0xA0, 0x17
+_VALIDITY = 3  # after the serial number, the algorithm and the issuer
 
 
 def use_certificate(context: ssl.SSLContext, certificate: str, key: str) -> None:
@@ -29,6 +36,39 @@ def client_context(authority: str, certificate: str, key: str, names: tuple[str,
         except ValueError as error:
             raise ValueError(f"{names[1]} {certificate} {error}") from None
     return context
+
+
+def ends_at(path: str) -> datetime:
+    """When the first certificate of a file in PEM form ends (RFC 5280, 4.1.2.5). Python tells only of a peer's.
+
+    Raises OSError, or ValueError if no certificate can be read there.
+    """
+    _, begin, rest = Path(path).read_text(errors="replace").partition(_BEGIN)
+    der = ssl.PEM_cert_to_DER_cert(f"{begin}{rest.partition(_END)[0]}{_END}")
+    try:
+        return _end_of_validity(der)
+    except IndexError:
+        raise ValueError("it ends too early") from None
+
+
+def _end_of_validity(der: bytes) -> datetime:
+    ((_, certificate),) = _elements(der)
+    fields = _elements(next(_elements(certificate))[1])
+    without_version = [value for tag, value in fields if tag != _VERSION]
+    _, (tag, value) = _elements(without_version[_VALIDITY])
+    form = "%y%m%d%H%M%SZ" if tag == _UTC_TIME else "%Y%m%d%H%M%SZ"
+    return datetime.strptime(value.decode(), form).replace(tzinfo=UTC)
+
+
+def _elements(der: bytes) -> Iterator[tuple[int, bytes]]:
+    """The tag and the content of each element of DER."""
+    while der:
+        tag, length, start = der[0], der[1], 2
+        if length & 0x80:
+            start += length & 0x7F
+            length = int.from_bytes(der[2:start])
+        yield tag, der[start : start + length]
+        der = der[start + length :]
 
 
 def _fault_of(error: OSError | ValueError) -> str:

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+from hookline.age import age_text
+from hookline.aio.certificates import ends_at
 from hookline.broker.spool.opening import check_folder
 from hookline.doctor.findings import Finding, fault, ok, warning
 from hookline.ingress.listening import listening_sockets, server_context
@@ -24,6 +26,7 @@ _MIN_FREE_BYTES = 200 * 2**20
 _LOW_FREE_BYTES = 2 * 2**30
 _BUILT_S = 1_767_225_600  # 2026-01-01: no clock that is right says less
 _MIN_FILES = 1024
+_EXPIRES_SOON_S = 14 * 86_400
 _OTHERS_MAY_READ = stat.S_IRGRP | stat.S_IROTH
 _SQLITE = "sqlite:"
 
@@ -134,10 +137,21 @@ def check_certificate(settings: Settings) -> Iterator[Finding]:
         return
     try:
         server_context(ingress.tls_certificate, ingress.tls_key)
-    except SettingsError as error:
+        yield _validity(ingress.tls_certificate)
+    except (SettingsError, ValueError) as error:
         yield fault("tls", str(error))
-    else:
-        yield ok("tls", f"{ingress.tls_certificate} can be used with its key")
+
+
+def _validity(certificate: str) -> Finding:
+    """How long a certificate that can be used with its key is valid. Raises ValueError if that cannot be read."""
+    end = ends_at(certificate)
+    left_s, day = end.timestamp() - time.time(), f"{end:%Y-%m-%d}"
+    renew = "renew it, and send SIGHUP to the ingress"
+    if left_s <= 0:
+        return fault("tls", f"{certificate} has expired ({day}), so that no provider connects: {renew}")
+    if left_s < _EXPIRES_SOON_S:
+        return warning("tls", f"{certificate} expires in {age_text(left_s)} ({day}): {renew}")
+    return ok("tls", f"{certificate} can be used with its key, until {day}")
 
 
 def check_ports(settings: Settings) -> Iterator[Finding]:

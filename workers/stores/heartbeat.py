@@ -26,13 +26,13 @@ class Heartbeat:
         self._end = end
         self._began: asyncio.Future[None] | None = None
         self._stop = threading.Event()
-        self._failing = False
+        self._fault = ""
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     @property
     def faults(self) -> list[str]:
         """A sentence for an operator while heartbeats fail."""
-        return ["the store does not take this process's heartbeats"] if self._failing else []
+        return [f"the store does not take this process's heartbeats: {self._fault}"] if self._fault else []
 
     async def start(self) -> None:
         """Return after the first heartbeat. Raises Unreachable."""
@@ -65,15 +65,15 @@ class Heartbeat:
         try:
             self._beat()
         except Unreachable as error:
-            if not self._failing:
+            if not self._fault:
                 log.error("the heartbeat does not reach the store: %s", error)
-            self._failing = True
-        except Exception:
-            if not self._failing:
+            self._fault = str(error) or type(error).__name__
+        except Exception as error:
+            if not self._fault:
                 log.exception("the heartbeat failed")
-            self._failing = True
+            self._fault = type(error).__name__
         else:
-            self._failing = False
+            self._fault = ""
 
 
 def _tell(future: "asyncio.Future[None] | None", error: Exception | None = None) -> None:
