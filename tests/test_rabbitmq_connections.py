@@ -239,6 +239,24 @@ async def test_new_credentials_are_used_when_the_connection_is_lost(node: Node, 
         await eventually(publishes(broker), RECOVERY_S)
 
 
+async def test_a_worker_that_is_let_in_no_more_says_why(node: Node, user: str) -> None:
+    """Once, and not for each of its queues and partitions."""
+    async with opened_rabbitmq(settings(with_login(node, user, "first"))) as broker:
+        name = queue_name()
+        await broker.subscribe(name, ("#",), 10)
+        await broker.declare_partitions(name, ("#",))
+        for partition in topics.PARTITION_WORDS[:3]:
+            await broker.subscribe(name, ("#",), 10, partition=partition)
+        assert broker.faults == []
+        await asyncio.to_thread(node.control, "change_password", user, "second")
+        await asyncio.to_thread(node.control, "close_all_connections", "test")
+
+        async def says_why() -> bool:
+            return broker.faults == [f"RabbitMQ at 127.0.0.1:{node.port}: it refused the user or password"]
+
+        await eventually(says_why, RECOVERY_S)
+
+
 async def test_an_error_has_the_reason_of_the_server(node: Node, user: str) -> None:
     await asyncio.to_thread(node.control, "add_vhost", "closed")
     place = f"RabbitMQ at 127.0.0.1:{node.port}: "

@@ -5,7 +5,8 @@ Publishing and consuming use separate connections: an alarm on the server blocks
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -131,9 +132,18 @@ class RabbitMQBroker:
     @property
     def faults(self) -> list[str]:
         """What this process relies on and does not have: each a sentence for an operator."""
-        queues = (each for each in self._queues if not each.closed and not each.attached)
-        failing = self.publisher.to_queues.faults
-        return [*self._guard.faults, *failing, *(f"{each.name} is not consumed by this process" for each in queues)]
+        return [*self._guard.faults, *self.publisher.to_queues.faults, *self._not_consumed()]
+
+    def _not_consumed(self) -> Iterator[str]:
+        """Without a connection the reason of that, which is the same for all queues."""
+        lacking = [each for each in self._queues if not each.closed and not each.attached]
+        if lacking and self._consume_connection.fault:
+            yield self._consume_connection.fault
+            return
+        partitions = Counter(each.of_partitioned for each in lacking if each.of_partitioned)
+        yield from (f"{each.name} is not consumed by this process" for each in lacking if not each.of_partitioned)
+        for name, count in partitions.items():
+            yield f"{name}: {count} partitions are not consumed by this process"
 
     async def close(self) -> None:
         """Close in order. After a few seconds, or if it is cancelled, it hangs up: a server may answer nothing."""

@@ -35,6 +35,7 @@ RECONNECT = RetryDelays(first_s=1.0, max_s=5.0)
 """Between tries to connect. Everything consumes and publishes again within 15 s after the server is back."""
 
 _USE_AGAIN = RetryDelays(first_s=0.5, max_s=5.0)
+_AWAY = "RabbitMQ is away"
 _CLOSE_S = 5.0
 
 Use: TypeAlias = Callable[[AbstractConnection], Awaitable[None]]
@@ -145,17 +146,23 @@ class Connection:
         self._connected = asyncio.Event()
         self._away = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._fault = _AWAY
 
     @property
     def connection(self) -> AbstractConnection | None:
         """The current connection, which may be closed already; None while there is none."""
         return underlying(self._current)
 
+    @property
+    def fault(self) -> str:
+        """Why there is no connection now: what the last attempt said. Empty while there is one."""
+        return self._fault if self.connection is None else ""
+
     def require(self) -> AbstractConnection:
         """The current connection. Raises Unreachable if there is none."""
         connection = self.connection
         if connection is None:
-            raise Unreachable("RabbitMQ is away")
+            raise Unreachable(_AWAY)
         return connection
 
     def transport_of(self, connection: AbstractConnection) -> FrameTransport | None:
@@ -234,7 +241,7 @@ class Connection:
         if connection is None or not offers_confirms(connection):
             await finish(opened.close())
             raise Unreachable(f"RabbitMQ at {address.place}: the server has no publisher confirms")
-        self._current, self._transport = opened, transport
+        self._current, self._transport, self._fault = opened, transport, _AWAY
         self._left = asyncio.get_running_loop().create_future()
         self._away.clear()
         self._connected.set()
@@ -281,6 +288,7 @@ class Connection:
                 await self._connect()
             except Unreachable as error:
                 failures += 1
+                self._fault = str(error)
                 if notice.is_due(str(error)):
                     log.warning("%s; trying again", error)
             else:

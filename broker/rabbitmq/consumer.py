@@ -72,6 +72,8 @@ class RabbitMQQueue:
         self._subscription = subscription
         self._declare = declare
         self.name = subscription.name
+        self.of_partitioned = "" if subscription.partition is None else topics.queue_name(subscription.queue)
+        """The name of the queue of which this one is a partition; empty if it is none."""
         self._buffer: deque[Received] = deque()
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._others: list[Callable[[], Awaitable[None]]] = []

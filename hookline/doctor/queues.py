@@ -4,8 +4,8 @@ from hookline.doctor.findings import Finding, fault, ok, warning
 from hookline.schemas.errors import HooklineError
 from hookline.schemas.queue_states import QueueStates
 
-LONELY = "nothing consumes it: start its worker, or if it runs, look at its store"
-"""An ordered worker gives its partitions back while its store is slow or away."""
+LONELY = "nothing consumes it: start its worker, or if it runs, see why its process is not ready"
+"""It may lack RabbitMQ; an ordered worker gives its partitions back while its store is slow or away."""
 
 
 async def check_queues(states: QueueStates) -> list[Finding]:
