@@ -18,6 +18,7 @@ _ANSWER_S = 2.0
 _ALL = frozenset({"0.0.0.0", "::"})  # noqa: S104  compared
 
 SILENT = "it does not answer"
+CLOSED = "it closes connections without an answer"
 TOKEN_REFUSED = "it refuses the token of [admin]"  # noqa: S105  no token
 
 
@@ -45,7 +46,7 @@ async def processes_here(settings: AdminSettings, broker: str) -> Sequence[OnPor
 
 async def _ask(session: "ClientSession", host: str, port: int, broker: str) -> OnPort | None:
     """None if nothing listens there, or another program or installation."""
-    from aiohttp import ClientError  # noqa: PLC0415  see above
+    from aiohttp import ClientConnectorError, ClientError, ClientOSError, ServerDisconnectedError  # noqa: PLC0415  see above
 
     try:
         async with session.get(f"http://{host}:{port}{PROCESSES}") as response:
@@ -54,6 +55,10 @@ async def _ask(session: "ClientSession", host: str, port: int, broker: str) -> O
             processes = msgspec.json.decode(await response.read(), type=list[ProcessState])
     except TimeoutError:
         return OnPort(port, fault=SILENT)
+    except ClientConnectorError:
+        return None
+    except (ServerDisconnectedError, ClientOSError):
+        return OnPort(port, fault=CLOSED)
     except (ClientError, OSError, msgspec.DecodeError):
         return None
     ours = [each for each in processes if each.broker == broker]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from hookline.admin.visit import SILENT, OnPort
+from hookline.admin.visit import TOKEN_REFUSED, OnPort
 from hookline.age import age_text
 from hookline.cli import tables
 from hookline.doctor.processes import faults_of, silence_of, slowness_of
@@ -28,7 +28,7 @@ def process_hints(found: Sequence[OnPort]) -> list[str]:
 
 def _rows(found: OnPort) -> Iterator[tuple[str, ...]]:
     if found.fault:
-        yield (str(found.port), "", "", "no answer" if found.fault == SILENT else "not known", "", "", "", "")
+        yield (str(found.port), "", "", "not known" if found.fault == TOKEN_REFUSED else "no answer", "", "", "", "")
     for process in found.processes:
         head = (str(found.port), process.role, str(process.pid), "yes" if process.ready else "no")
         for worker in process.workers:

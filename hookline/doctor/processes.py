@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from hookline.admin.visit import SILENT, OnPort, processes_here
+from hookline.admin.visit import CLOSED, SILENT, OnPort, processes_here
 from hookline.age import age_text
 from hookline.doctor.findings import Finding, fault, warning
 from hookline.runtime.installation import broker_name
@@ -43,6 +43,11 @@ async def check_processes(settings: Settings) -> list[Finding]:
 
 def silence_of(port: OnPort) -> str:
     """Why what listens there does not say what it is doing, with what to do."""
+    if port.fault == CLOSED:
+        return (
+            f"port {port.port}: {port.fault}; if it is a process of Hookline, it has as many files open as it may: "
+            "`ls -l /proc/PID/fd` shows which; raise `ulimit -n`, and start it again"
+        )
     if port.fault != SILENT:
         return f"port {port.port}: {port.fault}: it has other settings than this command"
     return (

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from hookline.admin.settings import AdminSettings
-from hookline.admin.visit import SILENT, TOKEN_REFUSED, OnPort, processes_here
+from hookline.admin.visit import CLOSED, SILENT, TOKEN_REFUSED, OnPort, processes_here
 from tests.admin.test_admin_server import serving
 
 BROKER = "rabbit:5672/"
@@ -63,8 +63,14 @@ async def test_what_accepts_and_does_not_answer_is_named() -> None:
         assert await found(port) == OnPort(port, fault=SILENT)
 
 
+async def test_what_accepts_and_closes_at_once_is_named() -> None:
+    """So does the event loop of a process that may open no more files."""
+    async with saying(b"") as port:
+        assert await found(port) == OnPort(port, fault=CLOSED)
+
+
 async def test_another_program_is_left_out() -> None:
-    for answer in (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", b"SSH-2.0-x\r\n", b""):
+    for answer in (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", b"SSH-2.0-x\r\n"):
         async with saying(answer) as port:
             assert await found(port) is None
 
