@@ -18,9 +18,10 @@ from hookline.schemas.dead_letters import REPLAYED_AT, REPLAYS
 from hookline.schemas.envelope import to_headers
 from hookline.schemas.errors import Unreachable
 from hookline.workers.api import YEAR_S
-from hookline.workers.failure_policy import ClaimUnavailable, HandlerTimedOut, ProcessDied, failure_policy
+from hookline.workers.failure_policy import ClaimUnavailable, HandlerTimedOut, ProcessDied, failure_policy, kept_error
 from hookline.workers.pipeline import Pipeline
 from hookline.workers.store import MemoryStore
+from hookline.workers.user_code import described
 from tests.contract.installations import envelope
 from tests.events import START, make
 
@@ -151,6 +152,37 @@ def test_an_exception_derived_from_poisoned_parks_the_event(error: Exception, de
     assert isinstance(outcome, Parked)
     assert outcome.reason == "poisoned"
     assert re.search(detail, outcome.detail)
+
+
+class Unshowable(Exception):
+    """Its module made it for something else than tracebacks."""
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in ("__cause__", "__context__"):
+            raise RuntimeError(name)
+        return super().__getattribute__(name)
+
+
+def unshowable(kind: str) -> Exception:
+    of_bytes: Any = ("a", 1, 1, b"bytes")
+    return SyntaxError("not JSON", of_bytes) if kind == "a text of bytes" else Unshowable()
+
+
+@pytest.mark.parametrize("with_texts", [True, False], ids=["full", "place"])
+@pytest.mark.parametrize("kind", ["an attribute that raises", "a text of bytes"])
+def test_an_error_that_cannot_be_shown_fails_as_any_other(kind: str, *, with_texts: bool) -> None:
+    error = unshowable(kind)
+    outcome = failure_policy(error, Backoff(first_s=2), 1, 0, 0.5)
+    assert isinstance(outcome, Again)
+    assert (outcome.delay_s, outcome.reason) == (2, "failed")
+    assert type(error).__name__ in outcome.error
+    assert type(error).__name__ in kept_error(error, with_texts=with_texts)
+
+
+def test_the_type_of_an_error_takes_one_line_of_the_log() -> None:
+    made = type("Not\nFound\x1b[31m" + "x" * 5000, (Exception,), {})
+    assert described(made()) == "Not?Found?[31m" + "x" * 86
+    assert described(type("客户未找到", (Exception,), {})()) == "客户未找到"
 
 
 def test_an_exception_derived_from_retry_has_its_time() -> None:

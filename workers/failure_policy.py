@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from hookline.schemas.broker import Again, Outcome, Parked
 from hookline.schemas.errors import Unreachable, Unreadable
 from hookline.workers.api import YEAR_S, Backoff, Poisoned, Retry
-from hookline.workers.user_code import described, without_texts
+from hookline.workers.user_code import described, shown, without_texts
 
 BUSY_RETRY_S = 1.0
 STORE_RETRY_S = 5.0
@@ -97,17 +97,14 @@ def _asks_for_time(error: Retry) -> bool:
 
 
 def _text(error: Exception) -> str:
-    """The end of an error's text. One that cannot be shown, of the user's own type, has its traceback instead."""
-    try:
-        return str(error)[-_MAX_DETAIL:]
-    except Exception:  # noqa: BLE001  the code of a user
-        return _traceback(error)
+    """The end of an error's text."""
+    return shown(error, str)[-_MAX_DETAIL:]
 
 
 def kept_error(error: Exception, *, with_texts: bool) -> str:
     """What is stored of an error with the message that waits for its next attempt."""
-    return _traceback(error) if with_texts else without_texts(error)
+    return _traceback(error) if with_texts else shown(error, without_texts)
 
 
 def _traceback(error: Exception) -> str:
-    return "".join(traceback.format_exception(error))[-_MAX_DETAIL:]
+    return shown(error, lambda each: "".join(traceback.format_exception(each)))[-_MAX_DETAIL:]

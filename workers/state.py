@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from hookline.schemas.errors import NotStarted
 from hookline.workers.api import Opener, Worker
-from hookline.workers.user_code import with_line
+from hookline.workers.user_code import shown, with_line
 
 log = logging.getLogger("hookline.workers")
 
@@ -71,4 +71,4 @@ def _context(opener: Opener[Any]) -> AbstractAsyncContextManager[Any]:
 
 
 def _failed(name: str, error: Exception) -> NotStarted:
-    return NotStarted(f"{name} failed: {with_line(error)}")
+    return NotStarted(f"{name} failed: {shown(error, with_line)}")

@@ -3,6 +3,7 @@
 import asyncio
 import sysconfig
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from types import CoroutineType, FrameType, TracebackType
 from typing import Any, NamedTuple, cast
@@ -11,6 +12,8 @@ _HOOKLINE = str(Path(__file__).parent.parent)
 _STANDARD_LIBRARY = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib"))
 _EVENT_LOOP = (str(Path(asyncio.__file__).parent / "base_events.py"), str(Path(asyncio.__file__).parent / "runners.py"))
 _HEAD = "Traceback (most recent call last):\n"
+_MAX_NAME = 100
+_MAX_DESCRIBED = 400
 _LIBRARIES = ("site-packages", "dist-packages")
 
 
@@ -69,10 +72,26 @@ def waiting_line(task: "asyncio.Task[Any]") -> Line | None:
     return found
 
 
+def shown(error: BaseException, show: Callable[[BaseException], str]) -> str:
+    """What `show` makes of an error; its type alone, if that fails because of what the error's own class does."""
+    try:
+        return show(error)
+    except Exception:  # noqa: BLE001  the code of a team or of a library
+        return f"{type(error).__name__}, which cannot be shown"
+
+
 def described(error: BaseException) -> str:
-    """The type of an error and the team's line that led to it. The text may quote a payload, and is left out."""
-    line = user_line(error)
-    return type(error).__name__ if line is None else f"{type(error).__name__} in {Path(line.path).name}:{line.number}"
+    """The type of an error and the team's line that led to it. The text may quote a payload, and is left out.
+
+    It is one line of a bounded length: a library may name a type after what a server has answered.
+    """
+    found = shown(error, _type_and_line)[:_MAX_DESCRIBED]
+    return "".join(each if each.isprintable() else "?" for each in found)
+
+
+def _type_and_line(error: BaseException) -> str:
+    name, line = type(error).__name__[:_MAX_NAME], user_line(error)
+    return name if line is None else f"{name} in {Path(line.path).name}:{line.number}"
 
 
 def without_texts(error: BaseException) -> str:
