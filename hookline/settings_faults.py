@@ -41,6 +41,7 @@ _TYPES = {
     "object": "a section",
 }
 _NO_NAME = re.compile(r"[\[\]/:\s]")
+_NO_CHOICE = "Invalid enum value "
 _BOUNDS = {">=": "at least", "<=": "at most", ">": "more than", "<": "less than"}
 _BOUND = re.compile(r" (of length )?(>=|<=|>|<) (\d+(?:\.\d+)?)")
 _UNMARKED = re.compile(r"\$([A-Za-z_]\w+)")
@@ -124,8 +125,8 @@ def not_convertible(key: str, message: str, kind: type[msgspec.Struct]) -> str:
     if missing:
         return f"{key}.{missing[1]}: is missing"
     fault, _, place = _TYPE.sub(_in_words, message).replace("`", "").partition(" - at $")
-    if fault.startswith("Invalid enum value"):
-        return f"{key}{place}: expected one of {_choices(kind, place)}, got {fault.rpartition(' ')[2]}"
+    if fault.startswith(_NO_CHOICE):
+        return f"{key}{place}: expected one of {_choices(kind, place)}, got {fault.removeprefix(_NO_CHOICE)}"
     return f"{key}{place}: {fault[0].lower()}{_BOUND.sub(_bound_in_words, fault[1:])}"
 
 
@@ -149,4 +150,5 @@ def _bound_in_words(match: re.Match[str]) -> str:
 
 
 def _in_words(match: re.Match[str]) -> str:
-    return " or ".join(_TYPES.get(name, name) for name in f"{match[1]}{match[2]}".split(" | "))
+    names = [name for name in f"{match[1]}{match[2]}".split(" | ") if name != "null"]  # which TOML does not have
+    return " or ".join(_TYPES.get(name, name) for name in names)

@@ -338,6 +338,16 @@ def test_a_role_without_an_ingress_needs_no_secrets(tmp_path: Path) -> None:
             for host in ("[::1]", "http://127.0.0.1", "127.0.0.1:8080", "localhost:80", "my host")
         ),
         pytest.param(
+            GOOD + "[workers]\nlog_errors = 'the text'",
+            'workers.log_errors: expected one of "place", "text", "full", got \'the text\'',
+            id="a choice of two words that there is not",
+        ),
+        pytest.param(
+            GOOD + "[workers]\nlog_errors = 1",
+            "workers.log_errors: expected text in quotes, got a whole number",
+            id="a number for a choice without a default",
+        ),
+        pytest.param(
             GOOD + "[admin]\ntoken = '${EMPTY}'",
             "admin.token: it is empty; remove the key if no token is needed",
             id="empty variable for the operator's token",
