@@ -50,7 +50,8 @@ def topology() -> None:
 def show(workers: tuple[str, ...], config: Path, *, as_json: bool) -> None:
     """Show what differs from what should exist, and change nothing.
 
-    AMQP does not show bindings, so they are not compared. The exit code is 1 if something differs.
+    Bindings are compared with `broker.management_url` only: AMQP does not show them. The exit code is 1 if something
+    differs.
     """
     from hookline.broker.rabbitmq.visit import visiting  # noqa: PLC0415  loaded only if used
 
