@@ -198,12 +198,15 @@ def origin(provider: str, source: str) -> str:
 
 
 def to_headers(envelope: Envelope) -> dict[str, str]:
-    """The message headers of an envelope: CloudEvents attributes for AMQP, the time of receipt, and a kept query."""
+    """The message headers of an envelope: CloudEvents attributes for AMQP, the time of receipt, and a kept query.
+
+    There is no header for a subject that there is not: CloudEvents has no empty ones.
+    """
     headers = {
         ID_HEADER: envelope.id,
         SOURCE_HEADER: origin(envelope.provider, envelope.source),
         TYPE_HEADER: envelope.event_type,
-        SUBJECT_HEADER: envelope.subject,
+        **({SUBJECT_HEADER: envelope.subject} if envelope.subject else {}),
         TIME_HEADER: iso(envelope.occurred_at),
         SPEC_VERSION_HEADER: SPEC_VERSION,
         RECEIVED_AT_HEADER: iso(envelope.received_at),
@@ -231,7 +234,7 @@ def from_headers(headers: Mapping[str, Any], content_type: str, body: bytes) -> 
             provider=provider,
             source=source,
             event_type=str(headers[TYPE_HEADER]),
-            subject=str(headers[SUBJECT_HEADER]),
+            subject=subject_of(headers),
             occurred_at=datetime.fromisoformat(headers[TIME_HEADER]),
             received_at=datetime.fromisoformat(headers[RECEIVED_AT_HEADER]),
             content_type=content_type,

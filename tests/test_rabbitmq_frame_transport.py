@@ -335,6 +335,9 @@ TEXTS: dict[str, dict[str, Any]] = {
     "an envelope": ENVELOPE,
     "an envelope and more": {**ENVELOPE, "hookline-attempt": "2", "traceparent": ""},
     "an envelope without a subject": {**ENVELOPE, "cloudEvents_subject": ""},
+    "an envelope without a header for a subject": {
+        name: text for name, text in ENVELOPE.items() if name != "cloudEvents_subject"
+    },
     "an envelope with a long subject": {**ENVELOPE, "cloudEvents_subject": "r" * 300},
     "an envelope with a subject that is not ASCII": {**ENVELOPE, "cloudEvents_subject": "会议室"},
     "an envelope with fields in a subject": {**ENVELOPE, "cloudEvents_subject": "\x10cloudEvents_timeS\0\0\0\x03abc"},

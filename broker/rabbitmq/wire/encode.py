@@ -138,7 +138,7 @@ def envelope_frames(
             _ID[len(event_id)],
             event_id,
             template.origin,
-            _SUBJECT[len(subject)],
+            _SUBJECT[len(subject)] if subject else b"",
             subject,
             _TIME[len(occurred_at)],
             occurred_at,
