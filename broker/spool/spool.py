@@ -355,7 +355,10 @@ class Spool:
 
     def _note(self, error: BaseException) -> None:
         """Take nothing more until the disk has been looked at again."""
-        self._disk_fault = f"its disk cannot be used: {error}"
+        said = (
+            error.strerror if isinstance(error, OSError) else None
+        )  # without the file, which has a new name each time
+        self._disk_fault = f"its disk cannot be used: {said or error}"
         self._say(self._disk_fault)
 
     def _say_used(self) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from hookline.broker.spool import spool as spool_module
+from hookline.broker.spool.journal import Journal
 from hookline.broker.spool.opening import SpoolSettings, spooling_publisher
 from hookline.broker.spool.publisher import SpoolingPublisher
 from hookline.broker.spool.spool import SpoolLimits
@@ -446,17 +447,33 @@ async def test_a_set_without_its_lock_file_is_said(tmp_path: Path, caplog: pytes
         assert f"{lock.with_suffix('')} has no .lock file" in caplog.text
 
 
+def watched_looks(monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """Have the spool look after its disk often. Gets an element with each look."""
+    looks: list[None] = []
+    check = Journal.check
+
+    def counted(journal: Journal) -> None:
+        looks.append(None)
+        check(journal)
+
+    monkeypatch.setattr(Journal, "check", counted)
+    monkeypatch.setattr(spool_module, "_LOOK_EVERY_S", 0.01)
+    return looks
+
+
 async def test_a_path_that_is_no_folder_is_said_and_used_once_it_is_one(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(spool_module, "_LOAD_S", 0.5)
+    looks = watched_looks(monkeypatch)
     primary = Primary()
     (tmp_path / "spool").write_text("")
     async with opened(tmp_path / "spool", primary) as (publisher, _):
         await publisher.publish(envelope())
         primary.is_away = True
         assert await refused(publisher, envelope())
-        assert "takes no events: its disk cannot be used" in caplog.text
+        await until(lambda: len(looks) > 3)
+        assert caplog.text.count("takes no events: its disk cannot be used: Not a directory") == 1
         (tmp_path / "spool").unlink()
         await until(lambda: publisher.ready)
         await publisher.publish(envelope())
