@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from hookline.admin.metrics import Metrics, Values
-from hookline.schemas.errors import HooklineError
+from hookline.schemas.errors import HooklineError, SettingsError, Unreachable
 from hookline.schemas.queue_states import QueueState, QueueStates
 
 log = logging.getLogger("hookline.admin")
@@ -92,10 +92,13 @@ class QueuePoll:
         """Keep those that are known if the register of queues cannot be read, and try again at the next look."""
         try:
             names = await self._looks_at.names()
-        except HooklineError as error:
+        except SettingsError as error:
             if not self._is_said:
                 log.warning("metrics and alerts miss queues that no process works on: %s", error)
             self._is_said = True
+            return
+        except Unreachable as error:
+            log.debug("the names of the queues cannot be read: %s", error)
             return
         if len(names) > _MAX_QUEUES:
             log.warning("there are %d queues; gauges show %d of them", len(names), _MAX_QUEUES)

@@ -56,10 +56,11 @@ async def test_a_worker_looks_at_its_own_queues_only() -> None:
     assert [name for name in samples(metrics.text()) if "billing" in name] == []
 
 
-async def test_a_process_that_may_not_list_queues_has_no_gauges_of_them() -> None:
+async def test_a_process_that_may_not_list_queues_has_no_gauges_of_them(caplog: pytest.LogCaptureFixture) -> None:
     queues, metrics = Queues(state()), Metrics()
     queues.fault = SettingsError("no right")
     await QueuePoll(queues, metrics, None).look()
+    assert caplog.messages == ["metrics and alerts miss queues that no process works on: no right"]
     found = samples(metrics.text())
     assert found["hookline_unrouted"] == 7
     assert 'hookline_queue_ready{queue="billing"}' not in found
@@ -76,11 +77,12 @@ async def test_queues_are_still_looked_at_while_their_names_cannot_be_read(monke
     assert samples(metrics.text())['hookline_queue_ready{queue="billing"}'] == 3
 
 
-async def test_names_that_could_not_be_read_are_read_at_the_next_look() -> None:
+async def test_names_that_could_not_be_read_are_read_at_the_next_look(caplog: pytest.LogCaptureFixture) -> None:
     queues, metrics = Queues(state()), Metrics()
     queues.fault = Unreachable("the register is locked")
     poll = QueuePoll(queues, metrics, None)
     await poll.look()
+    assert caplog.messages == []
     queues.fault = None
     await poll.look()
     assert samples(metrics.text())['hookline_queue_ready{queue="billing"}'] == 3
