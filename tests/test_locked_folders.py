@@ -1,6 +1,8 @@
 """What is said of files in a folder that this user may not look into, such as one of another role."""
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,24 @@ async def test_commands_say_what_the_user_lacks(locked: Path) -> None:
                     pass
         with pytest.raises(Unreachable, match=NEEDED):
             RefusalReader(locked / "refused.db").list()
+
+
+@pytest.mark.parametrize("beside", ["", "-wal", "-shm"])
+def test_the_check_finds_a_file_of_another_user_after_a_restore(beside: str, tmp_path: Path) -> None:
+    settings, path = settings_in(tmp_path / "restored"), tmp_path / "restored" / "queue.db"
+    path.parent.mkdir(mode=0o777)
+    path.parent.chmod(0o777)
+    for parent in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+        parent.chmod(parent.stat().st_mode | 0o055)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 0")
+    path.chmod(0o666)
+    Path(f"{path}{beside}").touch()
+    Path(f"{path}{beside}").chmod(0o444)
+    with as_another_user():
+        (finding,) = check_sqlite(settings, "broker", settings.broker.urls[0])
+    assert (finding.level, finding.part) == ("fault", "broker")
+    assert NEEDED in finding.text
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def _folder(folder: Path) -> Finding:
         return fault("disk", f"{folder} does not exist: make it, or name another folder")
     if is_read_only(folder):
         return fault("disk", f"{folder} cannot be written to: {READ_ONLY}")
-    if not os.access(folder, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
+    if not _may(folder, os.W_OK | os.X_OK):
         return fault("disk", f"{folder} is not writable by this user: change its owner, or name another folder")
     free_bytes = shutil.disk_usage(folder).free
     text = f"{folder} has {free_bytes / 2**30:.1f} GiB free"
@@ -128,7 +128,20 @@ def check_sqlite(settings: Settings, part: str, url: str) -> Iterator[Finding]:
     except (SettingsError, sqlite3.Error) as error:
         yield fault(part, f"{part}.url: {not_opened(path, error)}")
     else:
-        yield ok(part, f"{path}")
+        read_only = [each for each in _files_of(path) if not _may(each, os.W_OK)]
+        if read_only:
+            yield fault(part, f"{part}.url: {not_opened(read_only[0], PermissionError())}")
+        else:
+            yield ok(part, f"{path}")
+
+
+def _files_of(path: Path) -> Iterator[Path]:
+    """A SQLite file and those beside it, which a restore as root may have made root's."""
+    yield from (each for each in (path, Path(f"{path}-wal"), Path(f"{path}-shm")) if each.exists())
+
+
+def _may(path: Path, mode: int) -> bool:
+    return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
 
 
 def check_certificate(settings: Settings) -> Iterator[Finding]:
