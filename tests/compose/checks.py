@@ -34,7 +34,7 @@ ROOT = Path(__file__).parents[2]
 BASE = f"http://{os.environ['HOOKLINE_LISTEN']}"
 SECRETS = Path(os.environ["HOOKLINE_SECRETS"])
 COMPOSE = sys.argv[1].split()
-WORKERS = 4
+WORKERS = int(os.environ["HOOKLINE_WORKER_COUNT"])
 IN_FLIGHT = 16  # how many events one worker handles at a time
 INGRESSES = ("ingress-1", "ingress-2")
 OURS = (*INGRESSES, "rooms", "worker")
@@ -363,11 +363,13 @@ class Checks:
         return "it may do nothing outside its database; the ingress has no password"
 
     def operator(self) -> str:
-        """The operator's user sees the queues, and may publish nothing."""
+        """The operator sees the queues, and what the ingress has refused."""
         said = command(*COMPOSE, "run", "--rm", "operator", "status", "--json")
         seen = {each["queue"]: each["consumers"] for each in json.loads(said)["queues"]}
         assert seen == {"counter": WORKERS, "rooms": 1}, said[:300]
-        return f"it sees {', '.join(seen)} and their consumers"
+        refused = command(*COMPOSE, "run", "--rm", "operator", "refused", "list", "--json").splitlines()
+        assert refused, "it sees no refused callbacks"
+        return f"it sees {', '.join(seen)}, their consumers and {len(refused)} refused callbacks"
 
     def metrics(self) -> str:
         """Prometheus scrapes every process with the token, and has loaded the alert rules."""
@@ -407,7 +409,7 @@ class Checks:
         """Others handle what it had in flight: again, if the dead one had handled and not yet settled it."""
         answers, died_at = self._send_and_kill(containers("worker")[0], 200)
         handled = self.handled.settle(200, 200, twice_at_most=IN_FLIGHT)
-        compose("up", "-d", "--no-deps", "--scale", f"worker={WORKERS}", "worker")
+        compose("up", "-d", "--no-deps", "worker")
         wait("all workers again", self._ready, _READY_S)
         return f"{accepted(answers, 200)}; dead by the {died_at}th; {handled}"
 
@@ -415,9 +417,13 @@ class Checks:
         """Callbacks go to the spool until it is back: all are accepted, and none is lost."""
         answers, died_at = self._send_and_kill(containers("rabbitmq")[0], 400)
         said = accepted(answers, 400)
+        shown = json.loads(command(*COMPOSE, "run", "--rm", "operator", "status", "--json", ok=False))
+        assert shown["queues"] is None, "the operator has started RabbitMQ"
+        assert shown["spool"]["events"] > 0, f"the operator sees no spool: {shown['spool']}"
         compose("up", "-d", "--no-deps", "rabbitmq")
         wait("ready again", self._ready_again, _READY_S)
-        return f"{said}; dead by the {died_at}th; {self.handled.settle(400, 400)}"
+        handled = self.handled.settle(400, 400)
+        return f"{said}; dead by the {died_at}th; {shown['spool']['events']} seen in the spool; {handled}"
 
     def _ready_again(self) -> bool:
         try:

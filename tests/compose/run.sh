@@ -58,6 +58,7 @@ export COMPOSE_PROJECT_NAME=hookline-test-$$
 export HOOKLINE_IMAGE=hookline:test-$$
 export HOOKLINE_SECRETS=$work/secrets
 export HOOKLINE_WORKER=./tests/compose/counter.py
+export HOOKLINE_WORKER_COUNT=4
 export HOOKLINE_LISTEN=127.0.0.1:$(free_port)
 export HOOKLINE_PROMETHEUS_LISTEN=127.0.0.1:$(free_port)
 export HOOKLINE_GRAFANA_LISTEN=127.0.0.1:$(free_port)
@@ -73,5 +74,5 @@ grafana=grafana
 grafana_image=$(sed -n 's|.*:-\(grafana/grafana:[^}]*\)}.*|\1|p' compose.yaml)
 docker image inspect "$grafana_image" >/dev/null 2>&1 || docker pull -q "$grafana_image" >/dev/null 2>&1 || grafana=
 [ -n "$grafana" ] || echo "compose-test: without Grafana, whose image $grafana_image is not there"
-$compose up -d --scale worker=4 haproxy rooms worker prometheus $grafana
+$compose up -d haproxy rooms worker prometheus $grafana
 "$python" tests/compose/checks.py "$compose"

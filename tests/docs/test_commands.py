@@ -151,6 +151,7 @@ CHECKS: Mapping[str, Callable[[Sequence[str]], None]] = {
     ".": check_activation,
     "cloudflared": check_nothing,
     "docker": check_docker,
+    "echo": check_nothing,
     "export": check_nothing,
     "git": check_nothing,
     "hookline": check_hookline,
