@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 from aiormq.abc import AbstractChannel, DeliveredMessage
 
+from hookline.aio.cancellation import to_its_end
 from hookline.broker.rabbitmq.connection import Connection, RabbitMQSettings, bounded, open_channel
 from hookline.broker.rabbitmq.headers import dead_letter
 from hookline.broker.rabbitmq.names import REGISTER
@@ -77,7 +78,8 @@ class RabbitMQDeadLetters:
                     kept += [message.delivery_tag or 0 for message, each in chosen if each.action is Action.KEEP]
                     doubtful = queue == UNROUTED and sum(_is_doubtful(each, wanted) for _, each in chosen)
                     before = await ready(channel, name) if doubtful else 0
-                    await self._carry_out(channel, queue, chosen)
+                    # Half-way, events would be replayed that are still dead letters.
+                    await to_its_end(self._carry_out(channel, queue, chosen))
                     stayed = await _grown(channel, name, before, doubtful) if doubtful else 0
                     for _, each in chosen:
                         if stayed and _is_doubtful(each, wanted):

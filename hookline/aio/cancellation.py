@@ -1,14 +1,30 @@
 """Cancellations that a library swallows, and those that are none of this task."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 
 def is_cancelled() -> bool:
     """Whether this task itself was cancelled, and not something that it awaited."""
     task = asyncio.current_task()
     return task is None or task.cancelling() > 0
+
+
+async def to_its_end(step: Coroutine[Any, Any, None]) -> None:
+    """Await a step that must not stop half-way. A cancellation that comes meanwhile is raised at its end.
+
+    The step has to end by itself, soon.
+    """
+    task = asyncio.create_task(step)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()  # retrieved, so that asyncio does not log it
+        raise
 
 
 @contextmanager

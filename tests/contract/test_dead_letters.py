@@ -11,7 +11,7 @@ from pamqp.commands import Basic
 from hookline.schemas import topics
 from hookline.schemas.broker import Again, Broker, Done, Parked, Queue
 from hookline.schemas.dead_letters import EVENTS, REPLAYS, UNROUTED, Action, DeadLetter, Scanned, replayed_at
-from hookline.schemas.envelope import to_headers
+from hookline.schemas.envelope import ID_HEADER, to_headers
 from hookline.schemas.errors import SettingsError
 from tests.contract.installations import (
     Installation,
@@ -163,6 +163,31 @@ async def test_a_replayed_dead_letter_that_is_done_is_deleted(installation: Inst
     await queue.close()
     assert await installation.depth(topics.queue_name(name)) == 0
     assert await installation.depth(topics.dead_name(name)) == 0
+
+
+async def test_what_a_cancelled_replay_has_replayed_is_no_dead_letter_any_more(broker: Broker) -> None:
+    name, queue = await with_dead(broker, 10)
+    loop = asyncio.get_running_loop()
+
+    def cancel_in(turns: int) -> None:
+        loop.call_soon(*((cancel_in, turns - 1) if turns else (replaying.cancel,)))
+
+    def decide(dead_letter: DeadLetter) -> bool:
+        if numbers([dead_letter]) == [9]:
+            cancel_in(3)  # when the messages are written, and RabbitMQ has not confirmed them
+        return True
+
+    replaying = asyncio.create_task(replay(broker, name, decide))
+    await asyncio.wait([replaying])
+    assert replaying.cancelled()
+    left = numbers(await look(broker, name))
+    await broker.publisher.publish(envelope(number=10))
+    replayed: list[int] = []
+    while 10 not in replayed:
+        (received,) = await taken(queue)
+        replayed.append(int(received.headers[ID_HEADER], 16))
+        await queue.settle(received, Done())
+    assert sorted(left + replayed) == list(range(11))
 
 
 async def test_a_replay_reaches_no_other_queue(broker: Broker) -> None:
