@@ -1,6 +1,6 @@
 """Dead letters and pending retries are selected by filters, and shown without harm to the terminal."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -90,6 +90,16 @@ def test_no_more_are_selected_than_the_limit() -> None:
 def test_nothing_in_a_dead_letter_can_move_the_cursor() -> None:
     hostile = DeadLetter({HOSTILE: HOSTILE}, HOSTILE, HOSTILE.encode(), HOSTILE, HOSTILE)
     assert all(character.isprintable() for character in dead_page(hostile).replace("\n", ""))
+
+
+@pytest.mark.parametrize("text", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00"])
+def test_a_time_at_an_end_of_the_calendar_is_shown(text: str) -> None:
+    """Another program may have written it, and the machine's zone may not have it."""
+    headers = to_headers(SEALED) | dict.fromkeys(("cloudEvents_time", "hookline-received-at"), text)
+    other = DeadLetter(headers, "application/json", b"", "broker", parked_at=datetime.fromisoformat(text))
+    shown = text[4:19].replace("T", " ")
+    assert shown in dead_row(other)[0]
+    assert dead_page(other).count(shown) == 3
 
 
 def test_a_row_has_the_last_line_of_the_traceback() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 import msgspec
 
-from hookline.age import age_text
+from hookline.age import age_text, time_text
 from hookline.cli import tables
 from hookline.cli.known_names import leave_if_unknown, unknown
 from hookline.cli.options import as_moment, config_option, json_option
@@ -230,4 +230,4 @@ def _json(event: Event) -> str:
 
 
 def _at(time: datetime) -> str:
-    return time.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return time_text(time)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from hookline.age import time_text
 from hookline.cli.message_selection import Message
 from hookline.cli.output import shortened, titled
 from hookline.runtime.logs import printable
@@ -105,4 +106,4 @@ def _indented(text: str) -> list[str]:
 
 
 def _at(time: datetime | None) -> str:
-    return time.astimezone().strftime("%Y-%m-%d %H:%M:%S") if time else "-"
+    return time_text(time) if time else "-"

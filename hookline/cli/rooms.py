@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from hookline.age import time_text
 from hookline.cli import tables
 from hookline.cli.options import config_option
 from hookline.cli.output import leave, shortened
@@ -112,4 +113,4 @@ def _joined(*words: str | None) -> str:
 
 
 def _at(time: datetime | None) -> str:
-    return time.astimezone().strftime("%Y-%m-%d %H:%M:%S") if time else ""
+    return time_text(time) if time else ""

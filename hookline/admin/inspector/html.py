@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from hookline.age import age_text
+from hookline.age import age_text, time_text
 from hookline.runtime.logs import printable
 
 _LINE_ENDS = ("\n", "\t")
@@ -45,7 +45,7 @@ def _final(value: Any) -> Any:
 
 
 def _time(time: datetime) -> str:
-    return time.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+    return time_text(time, UTC)
 
 
 def _ago(time: datetime, now: datetime) -> str:
