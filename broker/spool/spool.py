@@ -355,9 +355,8 @@ class Spool:
 
     def _note(self, error: BaseException) -> None:
         """Take nothing more until the disk has been looked at again."""
-        said = (
-            error.strerror if isinstance(error, OSError) else None
-        )  # without the file, which has a new name each time
+        # Without the file, which has a new name each time.
+        said = error.strerror if isinstance(error, OSError) else None
         self._disk_fault = f"its disk cannot be used: {said or error}"
         self._say(self._disk_fault)
 

@@ -128,10 +128,10 @@ async def test_what_is_dropped_is_gone(broker: Broker) -> None:
 
 
 async def test_what_comes_due_while_a_scan_holds_it_is_delivered(broker: Broker) -> None:
-    name, queue = await with_waiting(broker, 20, delay_s=3.0)
+    name, queue = await with_waiting(broker, 20, delay_s=6.0)  # on a busy machine it takes some to have them wait
     async with aclosing(broker.retries.scan(name, lambda _: Action.KEEP)) as scanning:
         await anext(scanning)
-        await asyncio.sleep(4.0)
+        await asyncio.sleep(7.0)
     assert sorted(ids_received(await taken(queue, 20, WITHIN_S))) == list(range(20))
 
 
