@@ -96,16 +96,16 @@ def hosts_of(url: str) -> Iterator[str]:
             yield urlsplit(f"//{place}").hostname or ""
 
 
-def path_fault(path: str) -> str | None:
+def path_fault(path: str, scheme: str = "") -> str | None:
     """What is wrong with the path of a file or folder; None if nothing is, or if it is empty."""
     if path.startswith("~"):
-        return "~ does not stand for a folder here; write ${HOME}/…"
+        return f"~ does not stand for a folder here; write {scheme}${{HOME}}/…"
     return "has only blanks" if path.isspace() else None
 
 
 def sqlite_fault(name: str) -> str | None:
     """What is wrong with the name of a file in a URL `sqlite:FILE`; None if nothing is."""
-    if fault := path_fault(name):
+    if fault := path_fault(name, "sqlite:"):
         return f"url: {fault}"
     if not name or name == ":memory:" or (name.startswith("//") and not name.startswith("///")):
         return 'url: expected "sqlite:FILE", a file that outlives the process, such as "sqlite:hookline.db"'

@@ -6,7 +6,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from importlib import import_module
-from io import BufferedWriter, RawIOBase, TextIOWrapper
+from io import BufferedWriter, FileIO, TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -63,9 +63,10 @@ def _whole(stream: TextIO) -> TextIO:
     a part where a pipe is full and its reader slow.
     """
     raw = getattr(stream, "buffer", None)
-    if not isinstance(raw, RawIOBase):
+    if not isinstance(raw, FileIO):
         return stream
-    return TextIOWrapper(_Flushed(raw), stream.encoding, stream.errors, write_through=True)
+    unclosed = FileIO(raw.fileno(), "w", closefd=False)  # the stream before closes it
+    return TextIOWrapper(_Flushed(unclosed), stream.encoding, stream.errors, write_through=True)
 
 
 def _run() -> int:
