@@ -1,8 +1,8 @@
-"""One of two ingresses cannot be reached, or hangs: either proxy sends its callbacks to the other one."""
+"""One of two ingresses answers no attempt to connect: either proxy sends its callbacks to the other one."""
 
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -29,37 +29,24 @@ def unreachable() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
-@contextmanager
-def silent() -> Iterator[int]:
-    """A port that takes requests and answers none, as a process that is frozen."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        yield listener.getsockname()[1]
-
-
 def second_ingress(proxy: str, port: int) -> dict[str, str]:
-    """The changes that make this port the second ingress, and let the proxy try it again and again, not for long."""
+    """The changes that make this port the second ingress, and let the proxy try it again and again."""
     if proxy == "nginx":
         ours = "        server ingress-2:8080 max_fails=1 fail_timeout=2s;\n"
-        return {
-            ours: f"        server 127.0.0.1:{port} max_fails=0;\n",
-            "proxy_read_timeout 30s": "proxy_read_timeout 1s",
-        }
+        return {ours: f"        server 127.0.0.1:{port} max_fails=0;\n"}
     return {
         "server ingress-2 ingress-2:8080": f"server ingress-2 127.0.0.1:{port}",
         "default-server check ": "default-server ",
-        "timeout server 30s ": "timeout server 1s ",
     }
 
 
-@pytest.mark.parametrize("fault", [unreachable, silent])
 @pytest.mark.parametrize("proxy", PROXIES)
-async def test_a_callback_that_one_ingress_does_not_answer_goes_to_the_other(
-    tmp_path: Path, proxy: str, fault: Callable[[], AbstractContextManager[int]]
+async def test_a_callback_goes_to_the_other_ingress_if_connecting_to_the_first_takes_too_long(
+    tmp_path: Path, proxy: str
 ) -> None:
-    with fault() as gone:
+    with unreachable() as gone:
         async with (
             running_ingress(trusted_proxies=[ip_network("127.0.0.1/32")]) as ingress,
             PROXIES[proxy](tmp_path, ingress.port, second_ingress(proxy, gone)) as port,
         ):
-            # The ingresses take turns, so the faulty one is the first for two of them.
-            assert [await call(port) for _ in range(4)] == [OK] * 4
+            assert [await call(port) for _ in range(4)] == [OK] * 4  # in turns, so two go to the one that is gone first
