@@ -188,7 +188,7 @@ async def run(flood: Flood, folder: Path, seconds: float, limits: str = "", *, h
     """Flood an ingress of its own, whose limits are these lines of its settings. Fails if it does not start."""
     async with _ingress(folder, limits, has_uvloop) as (pid, port):
         result = Result(flood.name, _mib(pid, "VmRSS"))
-        opened = _SPAWN.Value("i", 0)
+        opened = _SPAWN.RawValue("i", 0)  # without a lock, which a killed process would keep
         crowd = _SPAWN.Process(target=_attack, args=(flood, port, seconds, opened))
         crowd.start()
         try:
