@@ -22,6 +22,7 @@ from hookline.settings_sections import (
     HistorySettings,
     SpoolSettings,
     StoreSettings,
+    UnroutedSettings,
     WorkersSettings,
 )
 from hookline.settings_sources import load_networks, load_sources
@@ -51,6 +52,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     spool: SpoolSettings
     store: StoreSettings
     history: HistorySettings
+    unrouted: UnroutedSettings
     ingress: IngressSettings
     admin: AdminSettings
     inspector: InspectorSettings
@@ -106,6 +108,7 @@ def _load(path: Path, *, with_sources: bool) -> Settings:
         spool=spool,
         store=_faultless("store", store),
         history=_as(HistorySettings, sections["history"]),
+        unrouted=_as(UnroutedSettings, sections["unrouted"]),
         ingress=ingress,
         admin=admin,
         inspector=_as(InspectorSettings, sections["inspector"]),

@@ -106,6 +106,12 @@ class HistorySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_bytes: Annotated[int, msgspec.Meta(ge=20 * 2**20)] = 10 * 2**30
 
 
+class UnroutedSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How many events that no queue wants are kept. The oldest are dropped first."""
+
+    max_events: Annotated[int, msgspec.Meta(ge=1, le=10**9)] = 1_000_000
+
+
 class WorkersSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`shutdown_s` is how long events in flight may take after SIGTERM; then they go back to the queue.
 
@@ -143,6 +149,7 @@ SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "spool": SpoolSettings,
     "store": StoreSettings,
     "history": HistorySettings,
+    "unrouted": UnroutedSettings,
     "ingress": IngressSettings,
     "admin": AdminSettings,
     "inspector": InspectorSettings,

@@ -216,6 +216,12 @@ class DeadLetters(Scannable[DeadLetter], Protocol):
     still be there: a worker handles an event that is replayed twice once.
     """
 
+    async def drop_unrouted(self, max_events: int) -> int:
+        """Drop the oldest unrouted events above `max_events`, some thousands at most, and return how many.
+
+        Raises SettingsError if this process may not, or Unreachable, also while another one goes through them.
+        """
+
     async def wanted(self) -> frozenset[str]:
         """The binding keys of all workers' queues: an unrouted event that matches none stays. Raises Unreachable.
 

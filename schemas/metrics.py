@@ -77,6 +77,7 @@ _ALL = (
     _gauge("consumers", "queue", "Consumers of a queue in all processes; of an ordered worker, of its partitions."),
     _gauge("dead_letters", "queue", "Dead letters of a queue."),
     _gauge("unrouted", "", "Events that no queue wanted."),
+    _counter("unrouted_dropped_total", "", "Unrouted events that were dropped for good: above `unrouted.max_events`."),
     # Workers.
     _counter("fetched_total", "queue", "Messages that this process has taken from a queue."),
     _counter("settled_total", "queue outcome reason", "Deliveries by their outcome: done, again or parked."),

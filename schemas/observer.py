@@ -64,6 +64,9 @@ class Observer:
     def bindings_restored(self, queue: str, count: int) -> None:
         """The topology guard has made bindings again that another tool had removed."""
 
+    def unrouted_dropped(self, count: int) -> None:
+        """So many unrouted events were dropped, because there were too many."""
+
     def breaker_opened(self, queue: str) -> None:
         """A queue's breaker has opened: most of its deliveries went wrong."""
 

@@ -13,6 +13,7 @@ from hookline.schemas.errors import UnknownQueue
 from hookline.sqlite.database import Database
 
 _PAGE = 200
+_DROPPED_AT_ONCE = 10_000
 
 
 class EmbeddedDeadLetters:
@@ -27,6 +28,13 @@ class EmbeddedDeadLetters:
 
     async def count(self, queue: str) -> int:
         return await self._database.run(partial(_count, queue=queue))
+
+    async def drop_unrouted(self, max_events: int) -> int:
+        last = await self._database.run(partial(_last_excess, max_events=max_events), durable=False)
+        dropped = 0
+        while dropped < _DROPPED_AT_ONCE and (count := await self._database.run(partial(_drop_oldest, last=last))):
+            dropped += count
+        return dropped
 
     async def wanted(self) -> frozenset[str]:
         return await self._database.run(_wanted)
@@ -65,6 +73,24 @@ def _count(connection: sqlite3.Connection, *, queue: str) -> int:
     if not count and not bound_to(connection, queue=name):
         raise UnknownQueue(queue)
     return count
+
+
+def _last_excess(connection: sqlite3.Connection, *, max_events: int) -> int:
+    """The number of the newest of the unrouted events that are too many; 0 if none is."""
+    statement = "SELECT seq FROM deliveries WHERE queue = ? ORDER BY seq DESC LIMIT 1 OFFSET ?"
+    row = connection.execute(statement, (topics.UNROUTED, max_events)).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _drop_oldest(connection: sqlite3.Connection, *, last: int) -> int:
+    """Drop unrouted events up to this number, one page of them at most, and return how many."""
+    statement = "SELECT seq FROM deliveries WHERE queue = ? AND seq <= ? ORDER BY seq LIMIT ?"
+    seqs = [seq for (seq,) in connection.execute(statement, (topics.UNROUTED, last, _PAGE))]
+    for seq in seqs:
+        _remove(connection, UNROUTED, seq)
+    if seqs:
+        forget(connection, topics.UNROUTED, seqs)
+    return len(seqs)
 
 
 def _last(connection: sqlite3.Connection) -> int:

@@ -8,22 +8,23 @@ A worker that gets no confirm for a dead letter publishes it again. If both arri
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from datetime import UTC, datetime
 from typing import TypeAlias
 
-from aiormq.abc import AbstractChannel, DeliveredMessage
+from aiormq.abc import AbstractChannel, AbstractConnection, DeliveredMessage
 
 from hookline.aio.cancellation import to_its_end
 from hookline.broker.rabbitmq.connection import Connection, RabbitMQSettings, bounded, open_channel
 from hookline.broker.rabbitmq.headers import dead_letter
-from hookline.broker.rabbitmq.names import REGISTER
+from hookline.broker.rabbitmq.names import REGISTER, scan_of
 from hookline.broker.rabbitmq.publisher import RabbitMQPublisher
 from hookline.broker.rabbitmq.scanning import LOOK_S, PAGE, PAGE_S, page_of, ready, requeueing
 from hookline.broker.rabbitmq.topology.bindings import bound_to
 from hookline.broker.rabbitmq.topology.lock import locked
 from hookline.broker.rabbitmq.topology.queue_depth import depth
 from hookline.broker.rabbitmq.topology.register import registered
+from hookline.broker.rabbitmq.unrouted import drop_oldest
 from hookline.broker.rabbitmq.wire.encode import Message
 from hookline.schemas import topics
 from hookline.schemas.dead_letters import AGAIN, EVENTS, REPLAYED_AT, REPLAYS, UNROUTED, Action, DeadLetter, Scanned
@@ -54,6 +55,11 @@ class RabbitMQDeadLetters:
             raise UnknownQueue(queue)
         return found
 
+    async def drop_unrouted(self, max_events: int) -> int:
+        connection = self._connection.require()
+        async with _locked(connection, UNROUTED, self._timeout_s), open_channel(connection, self._timeout_s) as channel:
+            return await drop_oldest(channel, max_events)
+
     async def wanted(self) -> frozenset[str]:
         connection, keys = self._connection.require(), set[str]()
         for queue in await self._queues():
@@ -66,7 +72,7 @@ class RabbitMQDeadLetters:
     ) -> AsyncGenerator[Scanned[DeadLetter], None]:
         connection, name = self._connection.require(), _name(queue)
         wanted = await self.wanted() if queue == UNROUTED else frozenset()
-        async with locked(connection, f"{queue}.dead_letters", self._timeout_s):
+        async with _locked(connection, queue, self._timeout_s):
             left, seen = await self.count(queue), set[_End]()
             async with open_channel(connection, self._timeout_s) as channel, requeueing(channel, name) as kept:
                 while page := await page_of(channel, name, min(left, self._page_size)):
@@ -175,6 +181,10 @@ def _end_of(letter: DeadLetter) -> _End | None:
     if letter.envelope is None:
         return None
     return (letter.envelope.id, *(str(letter.headers.get(name, "")) for name in (REPLAYS, REPLAYED_AT, AGAIN, EVENTS)))
+
+
+def _locked(connection: AbstractConnection, queue: str, timeout_s: float) -> AbstractAsyncContextManager[None]:
+    return locked(connection, scan_of(queue), timeout_s)
 
 
 def _name(queue: str) -> str:

@@ -20,6 +20,11 @@ def lock_name(resource: str) -> str:
     return f"hookline.{resource}.lock"
 
 
+def scan_of(queue: str) -> str:
+    """The resource to lock while the dead letters of a queue, or the unrouted events, are gone through."""
+    return f"{queue}.dead_letters"
+
+
 def bound_name(queue: str, key: str) -> str:
     """The queue of a worker that a binding key binds: the one of a partition if the key ends with a partition word."""
     last = key.rpartition(".")[2]

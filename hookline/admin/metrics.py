@@ -120,6 +120,7 @@ class Metrics(Observer):
         self.spooled: Callable[[], int] = lambda: 0
         self.gauge("published_total", self._published_via)
         self._bind()
+        self.unrouted_dropped(0)
 
     def _bind(self) -> None:
         """Look up by name once, not for each event."""
@@ -232,6 +233,9 @@ class Metrics(Observer):
 
     def bindings_restored(self, queue: str, count: int) -> None:
         self._count("bindings_restored_total", (queue,), count)
+
+    def unrouted_dropped(self, count: int) -> None:
+        self._count("unrouted_dropped_total", _NO_LABELS, count)
 
     def breaker_opened(self, queue: str) -> None:
         self._count("breaker_opened_total", (queue,))

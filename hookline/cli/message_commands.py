@@ -52,7 +52,8 @@ def dead() -> None:
 def unrouted() -> None:
     """List, show, replay or drop unrouted events.
 
-    An unrouted event is one that no queue wanted when it was received. It is kept until you replay or drop it.
+    An unrouted event is one that no queue wanted when it was received. It is kept until you replay or drop it, or there
+    are more than unrouted.max_events.
     """
 
 

@@ -20,6 +20,7 @@ from hookline.runtime.readiness import Readiness, Watched
 from hookline.runtime.roles import Roles
 from hookline.runtime.shutdown import ClosingTime, StoppedEarlyError
 from hookline.runtime.starting import Starting
+from hookline.runtime.unrouted_limit import UnroutedLimit
 from hookline.runtime.unsent_topics import unsent_topics
 from hookline.schemas.broker import Publisher
 from hookline.schemas.errors import Locked, Unreachable
@@ -101,27 +102,33 @@ async def _run(control: Control, starting: Starting, roles: Roles, outcome_log: 
                 server = await _open_ingress(control, publisher, observing, is_alone=not chosen)
                 observing.watch_broker(broker.publisher)
                 observing.watch_spool(installation.spool)
+            limit = UnroutedLimit(broker, settings.unrouted.max_events, observing.observer)
             observing.opened(broker, [worker.queue for worker in chosen], tuple(control.settings.sources))
             _report_open(control, ingress=roles.ingress)
-            await _until_stopped(control, pools, parts, observing)
+            await _until_stopped(control, pools, parts, observing, limit)
         finally:
             if pools or server is not None:
                 await _close(control, server, pools, outcome_log)
 
 
 async def _until_stopped(
-    control: Control, pools: "Sequence[AnyPool]", parts: Sequence[Watched], observing: Observing
+    control: Control,
+    pools: "Sequence[AnyPool]",
+    parts: Sequence[Watched],
+    observing: Observing,
+    unrouted_limit: UnroutedLimit,
 ) -> None:
     """Return when the process is asked to stop. Raises the error that ended a part."""
     running = [asyncio.create_task(pool.run()) for pool in pools]
     watching = start_lasting(Readiness(parts).watch(), "looking whether the process is ready")
+    limiting = start_lasting(unrouted_limit.keep(), "keeping the limit of unrouted events")
     try:
         with watching_loop() if pools else nullcontext() as watch:
             if watch is not None:
                 observing.watch_loop(watch)
             await control.stop.wait(running)
     finally:
-        for task in (watching, *running):
+        for task in (watching, limiting, *running):
             task.cancel()
 
 

@@ -46,6 +46,7 @@ CALLS: Mapping[str, tuple[object, ...]] = {
     "breaker_opened": ("billing",),
     "suspected": ("billing",),
     "bindings_restored": ("billing", 2),
+    "unrouted_dropped": (3,),
 }
 """A call of every method of an observer."""
 

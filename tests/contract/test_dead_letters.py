@@ -12,7 +12,7 @@ from hookline.schemas import topics
 from hookline.schemas.broker import Again, Broker, Done, Parked, Queue
 from hookline.schemas.dead_letters import EVENTS, REPLAYS, UNROUTED, Action, DeadLetter, Scanned, replayed_at
 from hookline.schemas.envelope import ID_HEADER, to_headers
-from hookline.schemas.errors import SettingsError
+from hookline.schemas.errors import SettingsError, Unreachable
 from tests.contract.installations import (
     Installation,
     RabbitMQInstallation,
@@ -311,6 +311,65 @@ async def test_unrouted_events_can_be_dropped(broker: Broker) -> None:
     await parked(broker, UNROUTED)
     await scan(broker, UNROUTED, lambda _: Action.DROP)
     assert await broker.dead_letters.count(UNROUTED) == 0
+
+
+async def with_unrouted(broker: Broker, count: int) -> None:
+    """Unrouted events, numbered from 0."""
+    for number in range(count):
+        await broker.publisher.publish(envelope(number=number))
+    await parked(broker, UNROUTED, count)
+
+
+@pytest.mark.parametrize("excess", [3, MANY - 20, MANY - 1])
+async def test_the_oldest_unrouted_events_are_dropped_if_there_are_too_many(broker: Broker, excess: int) -> None:
+    await with_unrouted(broker, MANY)
+    assert await broker.dead_letters.drop_unrouted(MANY - excess) == excess
+    assert numbers(await look(broker, UNROUTED)) == list(range(excess, MANY))
+    assert await broker.dead_letters.drop_unrouted(MANY - excess) == 0
+
+
+async def test_unrouted_events_keep_their_order_when_others_are_dropped(broker: Broker) -> None:
+    """Also those that somebody has looked at, which RabbitMQ keeps in another place than new ones."""
+    await with_unrouted(broker, 50)
+    await look(broker, UNROUTED)
+    for number in range(50, 60):
+        await broker.publisher.publish(envelope(number=number))
+    await parked(broker, UNROUTED, 60)
+    for most in (59, 40, 20):
+        await broker.dead_letters.drop_unrouted(most)
+    assert numbers(await look(broker, UNROUTED)) == list(range(40, 60))
+
+
+async def test_dead_letters_and_events_of_a_queue_are_never_dropped_as_unrouted(broker: Broker) -> None:
+    name, queue = await with_dead(broker, 2)
+    await asyncio.gather(*(broker.publisher.publish(envelope(number=number)) for number in range(2)))
+    assert await broker.dead_letters.drop_unrouted(1) == 0
+    assert await broker.dead_letters.count(name) == 2
+    assert len(await taken(queue, 2)) == 2
+
+
+async def test_messages_of_another_program_are_dropped_too(installation: Installation) -> None:
+    if not isinstance(installation, RabbitMQInstallation):
+        pytest.skip("other programs do not write to the file of the embedded broker")
+    async with installation.opened() as broker, raw_channel(installation.address) as channel:
+        for _ in range(3):
+            await channel.basic_publish(b"theirs", exchange=topics.EXCHANGE, routing_key="their.own")
+        await broker.publisher.publish(envelope(number=0))
+        await parked(broker, UNROUTED, 4)
+        assert await broker.dead_letters.drop_unrouted(1) == 3
+        assert numbers(await look(broker, UNROUTED)) == [0]
+
+
+async def test_unrouted_events_are_not_dropped_while_somebody_looks_at_them(installation: Installation) -> None:
+    if not isinstance(installation, RabbitMQInstallation):
+        pytest.skip("the embedded broker has no lock: dropping disturbs nobody")
+    async with installation.opened() as broker, installation.opened() as other:
+        await with_unrouted(broker, 20)
+        async with aclosing(broker.dead_letters.scan(UNROUTED, lambda _: Action.KEEP)) as looking:
+            await anext(looking)
+            with pytest.raises(Unreachable, match="held by another process"):
+                await other.dead_letters.drop_unrouted(1)
+        assert await broker.dead_letters.count(UNROUTED) == 20
 
 
 @pytest.mark.parametrize("unrouted", [False, True], ids=["parked", "unrouted"])

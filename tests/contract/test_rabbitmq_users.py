@@ -175,6 +175,15 @@ async def test_the_ingress_counts_what_waits_for_a_worker_that_does_not_run(user
         assert state.consumers == 0
 
 
+@pytest.mark.parametrize("role", ["ingress", "worker"])
+async def test_unrouted_events_are_dropped_by_the_ingress_or_a_worker(users: Users, role: str) -> None:
+    async with opened(users.ingress) as ingress, opened(getattr(users, role)) as dropping:
+        for _ in range(3):
+            await ingress.publisher.publish(UNWANTED)
+        assert await dropping.dead_letters.drop_unrouted(1) >= 2
+        assert await ingress.queue_states.unrouted() == 1
+
+
 async def test_the_ingress_reads_no_events(users: Users) -> None:
     async with everything_declared(users):
         for queue in ALL_QUEUES:

@@ -4,9 +4,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from hookline.broker.rabbitmq.names import REGISTER, lock_name
+from hookline.broker.rabbitmq.names import REGISTER, lock_name, scan_of
 from hookline.broker.rabbitmq.topology.exchanges import SHARED, SHARED_EXCHANGES
 from hookline.schemas import topics
+from hookline.schemas.dead_letters import UNROUTED
 
 NOTHING = "(?!)"
 """Matches no name and no routing key, not even an empty one."""
@@ -29,14 +30,17 @@ def _alternatives(*names: str) -> str:
 _OURS = re.escape(topics.queue_name(""))
 _LOCK = rf"{_OURS}.+{re.escape(lock_name('').removeprefix('hookline.'))}"
 
+_LOCKS_OF_INGRESS = (lock_name(topics.short_name(REGISTER)), lock_name(scan_of(UNROUTED)))
+
 INGRESS = Rights(
-    configure=f"^({_alternatives(*SHARED, lock_name(topics.short_name(REGISTER)))})$",
+    configure=f"^({_alternatives(*SHARED, *_LOCKS_OF_INGRESS)})$",
     write=f"^({_alternatives(*SHARED)})$",
     read=f"^({_alternatives(*SHARED_EXCHANGES, REGISTER)})$",  # binding to an exchange takes `read`
 )
-"""Publishes, declares what it publishes to, and reads no queue but the register of their names.
+"""Publishes, declares what it publishes to, and reads no queue but the register of names and that of unrouted events.
 
-By those it counts what waits in each queue: a worker that does not run counts nothing.
+By the names it counts what waits in each queue: a worker that does not run counts nothing. It drops unrouted events
+that are too many.
 """
 
 WORKER = Rights(
