@@ -213,6 +213,11 @@ MISTAKES: Sequence[tuple[str, Callable[[Project], object], str]] = (
         "start RabbitMQ, or mend broker.url",
     ),
     (
+        "a broker whose name nobody knows",
+        lambda it: it.set_broker("amqp://rabbit.invalid/"),
+        "the name cannot be resolved: mend the host in broker.url",
+    ),
+    (
         "a store that is away",
         lambda it: it.set_store(f"redis://127.0.0.1:{NOBODYS}/0"),
         "start the server, or mend store.url",

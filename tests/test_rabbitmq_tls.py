@@ -13,8 +13,10 @@ from hookline.broker.rabbitmq import addresses
 from hookline.broker.rabbitmq.addresses import Address
 from hookline.broker.rabbitmq.broker import RabbitMQBroker
 from hookline.broker.rabbitmq.connection import Connection, RabbitMQSettings
+from hookline.doctor.broker import check_rabbitmq
 from hookline.schemas.broker import Done
 from hookline.schemas.errors import SettingsError, Unreachable
+from hookline.settings import load
 from tests.contract.installations import envelope, opened_rabbitmq, queue_name, taken
 from tests.services.certificates import encrypt_key
 from tests.services.rabbitmq import Node, programs
@@ -101,6 +103,29 @@ async def test_tls_to_a_port_without_it_never_falls_back(tls_node: TlsNode) -> N
     plain = str(URL(tls_node.url()).with_port(tls_node.node.port))
     with pytest.raises(Unreachable, match=f"RabbitMQ at 127.0.0.1:{tls_node.node.port}: TLS failed: "):
         await RabbitMQBroker.open(tls_node.settings(plain))
+
+
+@pytest.mark.parametrize(
+    ("host", "files", "remedy"),
+    [
+        pytest.param("localhost", {}, "use a name in broker.url that the certificate has", id="another name"),
+        pytest.param("127.0.0.1", {"cafile": "other.pem"}, "name the file of its authority", id="another CA"),
+        pytest.param(
+            "127.0.0.1", {"certfile": "", "keyfile": ""}, "name a certificate of a client", id="no client certificate"
+        ),
+        pytest.param("127.0.0.1", None, "name its port for TLS in broker.url, which is 5671", id="another port"),
+    ],
+)
+async def test_the_check_says_what_to_do_about_tls(
+    host: str, files: dict[str, str] | None, remedy: str, tls_node: TlsNode
+) -> None:
+    url = tls_node.url(host, **(files or {}))
+    if files is None:
+        url = str(URL(url).with_port(tls_node.node.port))
+    config = tls_node.folder / "hookline.toml"
+    config.write_text(f'[broker]\nurl = "{url}"\n')
+    (finding,) = await check_rabbitmq(load(config, with_sources=False), ())
+    assert remedy in finding.text
 
 
 @pytest.fixture(scope="module")

@@ -172,7 +172,7 @@ async def test_each_source_has_the_age_of_its_latest_event_and_unusual_silence_a
     await database.close()
     rows = {line.split()[0]: " ".join(line.split()[1:]) for line in text.splitlines() if line.strip()}
     assert rows["krtc-main"] == "24.2 h ago silent, unlike yesterday at this time"
-    assert (rows["classes"], rows["zego-main"]) == ("5 h ago -", "never -")
+    assert (rows["classes"], rows["zego-main"]) == ("5 h ago -", "none -")
     assert "krtc-main: nothing has come for half an hour; is the callback still on in the provider's console?" in text
     states = {each["source"]: each for each in found["sources"]}
     assert [states[name]["silent"] for name in ("krtc-main", "classes", "zego-main")] == [True, False, False]

@@ -10,10 +10,15 @@ from aiormq.exceptions import AMQPError, AuthenticationError, ProbableAuthentica
 from hookline.aio.causes import causes
 from hookline.broker.rabbitmq.wire.connection_state import server_reason
 
+NOT_RESOLVED = "the name cannot be resolved"
+NOT_VALID = "the certificate is not valid for the name"
+NOT_TRUSTED = "the certificate is not trusted"
+TLS_FAILED = "TLS failed"
+
 _LOGIN_REFUSED = "Login was refused"
 _NAME_OF_CODE = re.compile(r"^\d+ [A-Z_]+ - ")
 _CLOSED = "it closed the connection at once, as a proxy does without a server behind it"
-_CLOSED_TLS = f"{_CLOSED}, or a server that wants another client certificate"  # uvloop does not pass its alert on
+CLOSED_OVER_TLS = f"{_CLOSED}, or a server that wants another client certificate"  # uvloop does not pass its alert on
 _CLOSED_AT_ONCE = (StopAsyncIteration, EOFError, ConnectionResetError, BrokenPipeError)
 
 
@@ -28,7 +33,7 @@ def why_not_connected(error: BaseException | None, *, over_tls: bool) -> str:
             return "it does not offer the way of authentication that broker.url asks for"
     for cause in causes(error):
         if why := _of_network(cause):
-            return _CLOSED_TLS if over_tls and why == _CLOSED else why
+            return CLOSED_OVER_TLS if over_tls and why == _CLOSED else why
     return type(error).__name__ if error is not None else "the connection was lost"
 
 
@@ -38,9 +43,9 @@ def _of_network(error: BaseException) -> str:
         case ssl.SSLCertVerificationError():
             why = _of_certificate(error)
         case ssl.SSLError():
-            why = f"TLS failed: {_words(error.reason)}"
+            why = f"{TLS_FAILED}: {_words(error.reason)}"
         case gaierror():
-            why = "the name cannot be resolved"
+            why = NOT_RESOLVED
         case TimeoutError():
             why = "no answer in time"
         case _ if isinstance(error, _CLOSED_AT_ONCE):
@@ -63,8 +68,8 @@ def _of_certificate(error: ssl.SSLCertVerificationError) -> str:
     text = str(error.verify_message)
     name = re.search(r"not valid for '([^']*)'", text)
     if name:
-        return f"the certificate is not valid for the name {name[1]}"
-    return f"the certificate is not trusted: {text}"
+        return f"{NOT_VALID} {name[1]}"
+    return f"{NOT_TRUSTED}: {text}"
 
 
 def _words(reason: str | None) -> str:

@@ -241,7 +241,7 @@ def _print_sources(found: Status) -> None:
 
 def _source_row(state: SourceState, now: datetime) -> tuple[str, str, str]:
     if state.last_at is None:
-        return state.source, "never", ""
+        return state.source, "none", ""
     age = age_text(max((now - state.last_at).total_seconds(), 0.0))
     return state.source, f"{age} ago", "silent, unlike yesterday at this time" if state.silent else ""
 

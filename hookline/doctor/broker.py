@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from hookline.broker.rabbitmq.explaining import CLOSED_OVER_TLS, NOT_RESOLVED, NOT_TRUSTED, NOT_VALID, TLS_FAILED
 from hookline.broker.rabbitmq.management import Management
 from hookline.broker.rabbitmq.visit import Visit, visiting
 from hookline.doctor.findings import Finding, fault, ok, warning
@@ -17,6 +18,16 @@ from hookline.workers.api import Worker
 _GUEST = "; RabbitMQ lets the user guest in from its own machine only"
 _MANAGEMENT_PORT = 15672
 _REFUSED = "refused the user or password"
+_CLIENT_CERTIFICATE = "name a certificate of a client in broker.url, as ?certfile=client.pem&keyfile=client.key"
+_REMEDIES = {
+    "certificate required": _CLIENT_CERTIFICATE,
+    CLOSED_OVER_TLS: f"start RabbitMQ, or {_CLIENT_CERTIFICATE}",
+    NOT_RESOLVED: "mend the host in broker.url, or the name server of this machine",
+    NOT_VALID: "use a name in broker.url that the certificate has",
+    NOT_TRUSTED: "name the file of its authority in broker.url, as ?cafile=ca.pem",
+    TLS_FAILED: "name its port for TLS in broker.url, which is 5671",
+}
+"""What to do about what the network or TLS did, by a part of the sentence."""
 
 
 async def check_rabbitmq(settings: Settings, workers: Sequence[Worker[Any]]) -> list[Finding]:
@@ -59,6 +70,9 @@ def _remedy(error: str, settings: Settings) -> str:
         return "make it with `rabbitmqctl add_vhost` and grant the user rights, or mend the end of broker.url"
     if any(f":{_MANAGEMENT_PORT}" in url for url in settings.broker.urls):
         return f"{_MANAGEMENT_PORT} is the port of its management API: name that of AMQP in broker.url, which is 5672"
+    for said, remedy in _REMEDIES.items():
+        if said in error:
+            return remedy
     return "start RabbitMQ, or mend broker.url"
 
 
