@@ -124,7 +124,7 @@ def main(  # noqa: PLR0913  one for each option
     )
     signal.signal(signal.SIGTERM, _end)  # so that all started programs end too
     try:
-        rows, machine = _measured(chosen, extent)
+        rows, machine, fault = _measured(chosen, extent)
     except InvalidRun as error:
         click.echo(f"invalid run: {error}", err=True)
         sys.exit(1)
@@ -135,6 +135,9 @@ def main(  # noqa: PLR0913  one for each option
     click.echo(", ".join(f"{name} {value}" for name, value in machine.items()))
     results.parent.mkdir(parents=True, exist_ok=True)
     results.write_bytes(msgspec.json.format(msgspec.json.encode(table.as_json(rows, machine)), indent=1))
+    if fault:
+        click.echo(f"invalid run: {fault}; the rows above were measured before", err=True)
+        sys.exit(1)
 
 
 def _list_rows() -> None:
@@ -148,15 +151,19 @@ def _end(number: int, frame: FrameType | None) -> NoReturn:
     sys.exit(128 + number)
 
 
-def _measured(names: Sequence[str], extent: Extent) -> tuple[list[Row], dict[str, str]]:
-    """The rows, and the versions of the machine and its servers."""
-    rows: list[Row] = []
+def _measured(names: Sequence[str], extent: Extent) -> tuple[list[Row], dict[str, str], str]:
+    """The rows, the versions of the machine and its servers, and what made a row invalid: none is measured after it."""
+    rows, fault = list[Row](), ""
     with tempfile.TemporaryDirectory(prefix="hookline-benchmarks-") as folder, Servers() as servers:
         run = calibrated(Run(Path(folder), servers, extent))
         for name in names:
             run.say(name)
-            rows += ROWS[name](run)
-        return rows, {**table.machine(), **servers.versions()}
+            try:
+                rows += ROWS[name](run)
+            except InvalidRun as error:
+                fault = f"{name}: {error}"
+                break
+        return rows, {**table.machine(), **servers.versions()}, fault
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 """The parts of the benchmarks whose faults would go unnoticed: requests, comparisons and percentiles."""
 
 import itertools
+import json
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from click.testing import CliRunner
 from multidict import CIMultiDict
 
 from benchmarks import table
-from benchmarks.__main__ import main
+from benchmarks.__main__ import ROWS, main
 from benchmarks.callbacks import CallbackGenerator, Prepared, read_requests
 from benchmarks.comparing import check_handled, check_kept
 from benchmarks.errors import InvalidRun
@@ -222,3 +223,25 @@ def test_a_library_that_is_missing_is_named_with_its_extra(monkeypatch: pytest.M
     result = CliRunner().invoke(main, ["--quick", "worker"])
     assert result.exit_code == 1
     assert result.output == "Error: faststream is not installed: pip install -e '.[test,bench]'\n"
+
+
+def test_rows_before_an_invalid_one_are_printed_and_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def measured(_: Run) -> Iterator[Row]:
+        yield Row(
+            name="the first row", unit="events/s", figure=per_s, ours=[Measured(events=1000, seconds=2.0, cpu_s={})]
+        )
+
+    def invalid(_: Run) -> Iterator[Row]:
+        raise InvalidRun("1 of 3 events were not handled")
+
+    monkeypatch.setattr("benchmarks.__main__.calibrated", lambda run: run)
+    monkeypatch.setattr(table, "missing_libraries", list)
+    monkeypatch.setattr(table, "machine", dict)
+    for name, measure in zip(("worker", "whole-way", "ingress"), (measured, invalid, measured), strict=True):
+        monkeypatch.setitem(ROWS, name, measure)
+    results = tmp_path / "results.json"
+    result = CliRunner().invoke(main, ["--json", str(results), "worker", "whole-way", "ingress"])
+    assert result.exit_code == 1
+    assert "the first row" in result.stdout
+    assert "invalid run: whole-way: 1 of 3 events were not handled" in result.stderr
+    assert [row["name"] for row in json.loads(results.read_bytes())["rows"]] == ["the first row"]
