@@ -63,5 +63,9 @@ async def _requeue(channel: AbstractChannel, name: str, tags: list[int], looks: 
 
 
 async def ready(channel: AbstractChannel, name: str) -> int:
-    """How many messages a queue can deliver. Returns after the server has read all that was sent on the channel."""
-    return int((await channel.queue_declare(name, passive=True)).message_count or 0)
+    """How many messages a queue can deliver. Returns after the server has read all that was sent on the channel.
+
+    Raises Unreachable.
+    """
+    async with bounded(PAGE_S, f"looking at {name}"):
+        return int((await channel.queue_declare(name, passive=True)).message_count or 0)

@@ -13,7 +13,7 @@ _AT_ONCE = 1000
 
 
 async def drop_oldest(channel: AbstractChannel, max_events: int) -> int:
-    """Drop those above `max_events`, and return how many. The caller has locked the queue.
+    """Drop those above `max_events`, and return how many. The caller has locked the queue, and closes the channel.
 
     It takes none that stays: a quorum queue would put that one behind all that anybody has looked at before. So a
     consumer takes exactly as many as are dropped, which is many times as fast as getting each.
@@ -26,7 +26,6 @@ async def drop_oldest(channel: AbstractChannel, max_events: int) -> int:
             await channel.basic_ack(last.delivery_tag or 0, multiple=True, wait=False)
         dropped += count
         left -= count
-    await ready(channel, topics.UNROUTED)  # RabbitMQ has read the acknowledgements before the channel closes
     return dropped
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pamqp.commands import Basic
 
+from hookline.broker.rabbitmq.unrouted import drop_oldest
 from hookline.schemas import topics
 from hookline.schemas.broker import Again, Broker, Done, Parked, Queue
 from hookline.schemas.dead_letters import EVENTS, REPLAYS, UNROUTED, Action, DeadLetter, Scanned, replayed_at
@@ -358,6 +359,16 @@ async def test_messages_of_another_program_are_dropped_too(installation: Install
         await parked(broker, UNROUTED, 4)
         assert await broker.dead_letters.drop_unrouted(1) == 3
         assert numbers(await look(broker, UNROUTED)) == [0]
+
+
+async def test_a_channel_that_is_lost_while_a_queue_is_looked_at_is_unreachable(installation: Installation) -> None:
+    """Whoever looks goes on later, and does not end by an error of a library."""
+    if not isinstance(installation, RabbitMQInstallation):
+        pytest.skip("the embedded broker has no channels")
+    async with installation.opened(), raw_channel(installation.address) as channel:
+        await channel.close()
+        with pytest.raises(Unreachable, match="looking at hookline"):
+            await drop_oldest(channel, 1)
 
 
 async def test_unrouted_events_are_not_dropped_while_somebody_looks_at_them(installation: Installation) -> None:
