@@ -1,6 +1,7 @@
 """The command line: help with examples, clear errors, exit codes, and nothing secret on the screen."""
 
 import json
+import logging
 import os
 import signal
 import stat
@@ -14,8 +15,9 @@ import pytest
 from click.testing import CliRunner
 
 from docs.reference_pages import subcommands
-from hookline.cli.main import cli
+from hookline.cli.main import cli, main
 from hookline.events import EVENT_TYPES
+from hookline.schemas.errors import HooklineError, NotDurable, NotStarted, Obstacle, SettingsError, Unreachable
 from hookline.schemas.providers import catalogue
 from tests.end_to_end.processes import Project, until
 
@@ -304,6 +306,30 @@ def test_a_mistake_on_the_command_line_says_what_to_do(
         declared(project)
     done = project.call(*arguments)
     assert (done.returncode, said in done.stderr) == (code, True), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (SettingsError("no"), 2),
+        (Unreachable("no"), 3),
+        (NotDurable("no"), 3),
+        (NotDurable("no", Obstacle.REFUSED), 1),
+        (NotStarted("no"), 1),
+    ],
+)
+def test_only_what_answers_nothing_is_unreachable(
+    error: HooklineError, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def failing(*_: object, **__: object) -> int:
+        raise error
+
+    monkeypatch.setattr(cli, "main", failing)
+    monkeypatch.setattr(logging, "lastResort", logging.lastResort)  # to have it back
+    monkeypatch.setattr(sys, "argv", ["hookline", "replay"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert (ended.value.code, capsys.readouterr().err) == (code, "hookline: no\n")
 
 
 def test_a_command_imports_no_other_one() -> None:

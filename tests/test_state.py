@@ -33,7 +33,7 @@ class Pool:
         self.closed += 1
 
 
-async def fail(error: Exception) -> None:
+async def fail(error: BaseException) -> None:
     raise error
 
 
@@ -120,6 +120,22 @@ async def test_states_that_were_opened_are_closed_when_another_fails_to_open() -
     assert pool.closed == 1
 
 
+async def test_a_state_that_exits_while_it_opens_has_not_opened() -> None:
+    @asynccontextmanager
+    async def open_nothing() -> AsyncIterator[None]:
+        await fail(SystemExit("the licence has expired"))
+        yield
+
+    @worker(RoomCreated, state=open_nothing)
+    async def rooms(event: RoomCreated) -> None: ...
+
+    async with States(LIMIT_S) as states:
+        with pytest.raises(
+            NotStarted, match=r"open_nothing of worker rooms failed: SystemExit: the licence .*, in test_state\.py"
+        ):
+            await states.ready(rooms)
+
+
 async def test_a_state_that_never_opens_fails_after_the_time_limit() -> None:
     @asynccontextmanager
     async def open_forever() -> AsyncIterator[None]:
@@ -146,15 +162,16 @@ async def test_the_error_of_a_function_that_gives_no_context_manager_names_the_d
             await states.ready(rooms)
 
 
+@pytest.mark.parametrize("error", [OSError("the disk is full"), SystemExit("the disk is full")])
 async def test_a_state_that_fails_to_close_is_logged_and_the_others_are_closed(
-    caplog: pytest.LogCaptureFixture,
+    error: BaseException, caplog: pytest.LogCaptureFixture
 ) -> None:
     pool = Pool()
 
     @asynccontextmanager
     async def open_failing() -> AsyncIterator[None]:
         yield
-        raise OSError("the disk is full")
+        raise error
 
     @worker(RoomCreated, state=open_failing)
     async def rooms(event: RoomCreated) -> None: ...

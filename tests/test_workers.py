@@ -207,7 +207,9 @@ class Panic(BaseException):
     """As a library in Rust raises it."""
 
 
-@pytest.mark.parametrize("error", [Panic(), KeyboardInterrupt()], ids=["a panic", "an interrupt"])
+@pytest.mark.parametrize(
+    "error", [Panic(), KeyboardInterrupt(), GeneratorExit()], ids=["a panic", "an interrupt", "a closed generator's"]
+)
 async def test_a_function_that_raises_no_exception_fails_as_others_do_and_its_line_is_named(
     error: BaseException,
 ) -> None:

@@ -43,7 +43,7 @@ class Handler:
     async def call(self, case: Case, *, late: bool, transaction: Any = None) -> None:
         """Raises the Exception that the function raises, HandlerTimedOut, ExitCalled or RaisedNoException.
 
-        No event may end the process. Only a GeneratorExit is passed on: it closes a call that is given up.
+        No event may end the process. Only the GeneratorExit that closes a call is passed on.
         Raises CancelledError only if this task is cancelled, and otherwise CancelledItself: such a call has failed.
         """
         delivery = _delivery(case, self._state, late=late, transaction=transaction) if self._takes_delivery else None
@@ -58,15 +58,25 @@ class Handler:
             if is_cancelled():
                 raise
             raise CancelledItself("the function raised CancelledError, but nobody cancelled it") from error
-        except (Exception, GeneratorExit):
+        except Exception:
             raise
         except BaseException as error:
+            if isinstance(error, GeneratorExit) and not self._is_running(case):  # nobody waits for this call any longer
+                raise
             raise RaisedNoException(f"the function raised {type(error).__name__}, which is no Exception") from error
         finally:
             self._running.pop(id(case), None)
             if not self._ended:
                 asyncio.get_running_loop().call_soon(self._note_ended)
             self._ended.append(time.monotonic() - started_s)
+
+    def _is_running(self, case: Case) -> bool:
+        """Whether the task of its call runs now. Otherwise somebody else closes the call."""
+        _, _, task = self._running[id(case)]
+        try:
+            return asyncio.current_task() is task
+        except RuntimeError:  # the event loop has ended
+            return False
 
     def _note_ended(self) -> None:
         """Note the calls that have ended in this turn of the event loop."""

@@ -49,7 +49,7 @@ class States:
             if limit.expired():
                 raise NotStarted(f"{name} took more than {self._limit_s:g} s") from None
             raise _failed(name, error) from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a team's code may raise anything
             raise _failed(name, error) from error
         self._open.push_async_callback(self._leave, name, context)
         return state
@@ -59,7 +59,7 @@ class States:
         try:
             async with asyncio.timeout(self._limit_s):
                 await context.__aexit__(None, None, None)
-        except Exception:
+        except (Exception, SystemExit):
             log.exception("%s did not close", name)
 
 
@@ -70,5 +70,5 @@ def _context(opener: Opener[Any]) -> AbstractAsyncContextManager[Any]:
     return context
 
 
-def _failed(name: str, error: Exception) -> NotStarted:
+def _failed(name: str, error: Exception | SystemExit) -> NotStarted:
     return NotStarted(f"{name} failed: {shown(error, with_line)}")

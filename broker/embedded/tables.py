@@ -21,7 +21,7 @@ from hookline.schemas import topics
 from hookline.schemas.broker import Again, Done, Outcome, Parked, Received, Retention
 from hookline.schemas.dead_letters import EVENTS, REPLAYED_AT, REPLAYS
 from hookline.schemas.envelope import Envelope, to_headers
-from hookline.schemas.errors import NotDurable
+from hookline.schemas.errors import NotDurable, Obstacle
 from hookline.schemas.retries import end_of
 
 log = logging.getLogger("hookline.broker")
@@ -186,7 +186,7 @@ def check_room(connection: sqlite3.Connection, found: State, max_bytes: int) -> 
         return
     (free_bytes,) = connection.execute(_FREE_BYTES).fetchone()
     if found.file_bytes - free_bytes > max_bytes + history.size_bytes(connection):
-        raise NotDurable("the embedded broker has reached its size limit")
+        raise NotDurable("the embedded broker has reached its size limit", Obstacle.REFUSED)
 
 
 def exchange(

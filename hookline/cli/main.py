@@ -16,7 +16,7 @@ from click.exceptions import NoArgsIsHelpError
 from hookline.cli.misuse import sentence
 from hookline.cli.output import readable, say
 from hookline.runtime.shutdown import ExitCode, exit_with
-from hookline.schemas.errors import HooklineError, SettingsError, Unreachable
+from hookline.schemas.errors import HooklineError, NotDurable, Obstacle, SettingsError, Unreachable
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -79,12 +79,8 @@ def _run() -> int:
     except click.Abort:
         click.echo("Aborted.", err=True)
         return ExitCode.FAILED
-    except SettingsError as error:
-        return _failed(error, ExitCode.USAGE)
-    except Unreachable as error:
-        return _failed(error, ExitCode.UNREACHABLE)
     except HooklineError as error:
-        return _failed(error, ExitCode.FAILED)
+        return _failed(error)
 
 
 def _check_arguments(arguments: Sequence[str]) -> None:
@@ -94,9 +90,15 @@ def _check_arguments(arguments: Sequence[str]) -> None:
             raise click.UsageError(f"{argument!r} is not UTF-8")
 
 
-def _failed(error: HooklineError, code: ExitCode) -> ExitCode:
+def _failed(error: HooklineError) -> ExitCode:
     say(f"hookline: {readable(str(error))}", err=True)
-    return code
+    match error:
+        case SettingsError():
+            return ExitCode.USAGE
+        case Unreachable() | NotDurable(obstacle=Obstacle.AWAY):
+            return ExitCode.UNREACHABLE
+        case _:
+            return ExitCode.FAILED
 
 
 def _misused(error: click.ClickException) -> int:

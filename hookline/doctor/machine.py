@@ -84,10 +84,14 @@ def _folder(folder: Path) -> Finding:
     if not _may(folder, os.W_OK | os.X_OK):
         return fault("disk", f"{folder} is not writable by this user: change its owner, or name another folder")
     free_bytes = shutil.disk_usage(folder).free
-    text = f"{folder} has {free_bytes / 2**30:.1f} GiB free"
+    text = f"{folder} has {_size(free_bytes)} free"
     if free_bytes < _MIN_FREE_BYTES:
         return fault("disk", f"{text}: events are refused when it is full; make room")
     return warning("disk", f"{text}: make room soon") if free_bytes < _LOW_FREE_BYTES else ok("disk", text)
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count >> 20} MiB"
 
 
 def _is_missing(folder: Path) -> bool:
