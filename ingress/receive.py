@@ -219,7 +219,7 @@ class Receiver:
             callback.body,
             provider=provider.name,
             source=source.name,
-            content_type=types[0] if types else provider.content_type,
+            content_type=(types[0] if types else "") or provider.content_type,  # a CloudEvent has no empty one
             received_at=received_at,
             query=kept,
         )

@@ -65,6 +65,15 @@ async def test_a_genuine_callback_is_accepted_in_any_form(request_: bytes) -> No
         assert [(each.body, each.event_type) for each in ingress.publisher.envelopes] == [(BODY, "room.created")]
 
 
+@pytest.mark.parametrize("line", [b"", b"Content-Type:\r\n", b"Content-Type:  \r\n"])
+async def test_a_callback_without_a_content_type_gets_that_of_its_provider(line: bytes) -> None:
+    async with running_ingress() as ingress:
+        answer, _ = await ingress.ask(changed(TYPE + b"\r\n", line))
+        assert answer is not None
+        assert answer.status == 200
+        assert [each.content_type for each in ingress.publisher.envelopes] == ["application/json"]
+
+
 async def test_sixty_thousand_chunks_of_one_byte_are_one_body() -> None:
     body = b"z" * 60_000
     head = post(KRTC, signed(KRTC, body)).partition(b"\r\n\r\n")[0]
