@@ -49,7 +49,7 @@ ONE_OF_EACH_TYPE = [*{(vector.provider.name, vector.case.expected.event_type): v
 ONE_OF_EACH_PROVIDER = [*{vector.provider.name: vector for vector in IN_JSON}.values()]
 NOW_S = 1_700_000_000.0
 
-often = settings(max_examples=150, deadline=None, derandomize=True, database=None)
+often = settings(max_examples=75, deadline=None, derandomize=True, database=None)
 each_provider = pytest.mark.parametrize("provider", PROVIDERS, ids=lambda provider: provider.name)
 each_json_provider = pytest.mark.parametrize(
     "provider", [provider for provider in PROVIDERS if not is_form(provider)], ids=lambda provider: provider.name

@@ -461,7 +461,7 @@ class Fleet(RuleBasedStateMachine):
 
 
 TestFleet = Fleet.TestCase
-TestFleet.settings = settings(max_examples=100, deadline=None)
+TestFleet.settings = settings(max_examples=50, deadline=None)
 
 
 class Assigning(RuleBasedStateMachine):
@@ -530,4 +530,4 @@ class Assigning(RuleBasedStateMachine):
 
 
 TestAssigning = Assigning.TestCase
-TestAssigning.settings = settings(max_examples=100, deadline=None)
+TestAssigning.settings = settings(max_examples=50, deadline=None)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.simulation.ingress_schedules import run
 
-SCHEDULES = int(os.environ.get("HOOKLINE_INGRESS_SCHEDULES", "5000"))
+SCHEDULES = int(os.environ.get("HOOKLINE_INGRESS_SCHEDULES", "2500"))
 SEED = os.environ.get("HOOKLINE_INGRESS_SEED")
 PARTS = 4
 
