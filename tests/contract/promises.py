@@ -137,8 +137,14 @@ class Trial:
         """Check the outcome against what the function did in this delivery."""
         message, copy = int(work.received.body), copy_of(work.received.headers)
         assert copy < self._ended_copy.get(message, MAX_COPY), "a message came again after its final outcome"
-        event, outcome, attempt = self.scenario.messages[message], work.outcome, self._given.pop((message, copy), 0)
+        event, outcome = self.scenario.messages[message], work.outcome
         self._deaths_in_a_row[event] = 0
+        if isinstance(outcome, Again) and outcome.reason == "busy":
+            # The function was not called. A retry without a delay may arrive, and say so, before its first delivery
+            # has been reported: the confirm that its report waits for is late.
+            self._was_not_called(message, outcome)
+            return
+        attempt = self._given.pop((message, copy), 0)
         match self._acts.pop((message, copy), None):
             case "ok":
                 assert outcome == Done("handled")
