@@ -53,5 +53,5 @@ def test_only_a_replay_that_may_have_fed_events_says_how_far_it_came(tmp_path: P
     project = Project(tmp_path, "amqp://guest:guest@127.0.0.1:1/")
     arguments = ("replay", "--since", "1h", "--to", "billing")
     why = "hookline: RabbitMQ at 127.0.0.1:1: connection refused\n"
-    stopped = "Stopped after 0 events for billing. Run it again: no event is handled twice.\n"
+    stopped = "Stopped: billing was fed 0 events or more. Run it again: no event is handled twice.\n"
     assert (project.call(*arguments).stderr, project.call(*arguments, "--dry-run").stderr) == (stopped + why, why)

@@ -135,7 +135,7 @@ def replay_command(  # noqa: PLR0913  one for each option
         run_to_end(_replay(settings, queue, chosen, headers, progress, hidden=as_json))
     except (KeyboardInterrupt, Unreachable, NotDurable):
         if not dry_run:
-            text = f"Stopped after {_events(progress)} for {queue}. Run it again: no event is handled twice."
+            text = f"Stopped: {queue} was fed {_events(progress)} or more. Run it again: no event is handled twice."
             say(text, err=True)
         raise
     if not progress.topics:
