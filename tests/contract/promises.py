@@ -98,6 +98,7 @@ class Trial:
             self.gates.append(gate)
             await gate
         script = self.scenario.scripts[event]
+        assert (message, copy) not in self._acts, "a call begins before the outcome of the last one was reported"
         act = self._acts[message, copy] = script[self._calls[event]] if self._calls[event] < len(script) else "ok"
         self._calls[event] += 1
         if act not in ("die", "die after"):
@@ -187,6 +188,7 @@ class Trial:
 
     def check_end(self) -> None:
         assert self.over
+        assert not self._acts, "the outcome of a call was not reported"
         for event in range(len(self.scenario.scripts)):
             ends = [self.ends[message] for message, of in enumerate(self.scenario.messages) if of == event]
             assert sum(end != Done("duplicate") for end in ends) <= 1
