@@ -362,7 +362,7 @@ async def test_messages_of_another_program_are_dropped_too(installation: Install
 
 
 async def test_a_channel_that_is_lost_while_a_queue_is_looked_at_is_unreachable(installation: Installation) -> None:
-    """Whoever looks goes on later, and does not end by an error of a library."""
+    """The caller tries again later. An error of the library would end its task."""
     if not isinstance(installation, RabbitMQInstallation):
         pytest.skip("the embedded broker has no channels")
     async with installation.opened(), raw_channel(installation.address) as channel:
