@@ -173,3 +173,40 @@ def test_a_process_that_ends_writes_its_last_lines() -> None:
     code, log = run(str(WITHIN_S), "5000", read=read_all)
     assert code == 0
     assert log.count(b'"message": "line ') == 5000
+
+
+LOGS_TO_THE_LAST = """
+import gc, logging, os, threading
+from hookline.runtime import logs
+
+logs.set_up("json")
+log = logging.getLogger("x")
+
+class Last:
+    def __init__(self):
+        self.cycle = self
+
+    def __del__(self, log=log, write=os.write):
+        log.info("the interpreter ends")
+        write(1, b"logged")
+
+def log_on():
+    while True:
+        log.info("from a thread that nobody waits for")
+
+gc.disable()
+Last()
+for _ in range(4):
+    threading.Thread(target=log_on, daemon=True).start()
+"""
+
+
+def test_a_process_ends_though_python_stops_threads_that_log_and_logs_after_that() -> None:
+    ended = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", LOGS_TO_THE_LAST],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        timeout=WITHIN_S,
+        check=True,
+    )
+    assert ended.stdout == b"logged"

@@ -37,6 +37,12 @@ class QueuedHandler(logging.Handler):
         self._is_closing = False
         self._thread: threading.Thread | None = None
 
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Drop what is logged after the end: a thread that Python has stopped may hold a lock for ever."""
+        if self._is_closing:
+            return False
+        return super().handle(record)
+
     def emit(self, record: logging.LogRecord) -> None:
         try:
             line = f"{self.format(record)}\n"
