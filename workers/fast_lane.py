@@ -244,7 +244,7 @@ class FastLane(Generic[T]):
                     await call(entry.case, late=ending.late)
             except Exception as error:  # noqa: BLE001  a function may raise anything
                 self._fail(entry, error)
-            except BaseException:  # a cancelled call has not finished either
+            except asyncio.CancelledError:  # the call has not finished either
                 turn.end()
                 await self._give_up(entry)
                 raise

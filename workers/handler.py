@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, TypeAlias
 
@@ -67,7 +68,8 @@ class Handler:
         finally:
             self._running.pop(id(case), None)
             if not self._ended:
-                asyncio.get_running_loop().call_soon(self._note_ended)
+                with suppress(RuntimeError):  # the event loop has ended, and the call is closed
+                    asyncio.get_running_loop().call_soon(self._note_ended)
             self._ended.append(time.monotonic() - started_s)
 
     def _is_running(self, case: Case) -> bool:
@@ -114,7 +116,7 @@ class HandlerTimeout:
     def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
         task: Any = asyncio.current_task(self._loop)
         cancelled = self._cancelled.pop(task, 0)
-        if self._deadlines.stop(task):
+        if task is None or self._deadlines.stop(task):  # None: the event loop has ended, and the call is closed
             return
         by_others = task.uncancel() > cancelled
         ends = TimeoutError if by_others else (TimeoutError, asyncio.CancelledError)

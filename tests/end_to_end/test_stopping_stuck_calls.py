@@ -45,5 +45,6 @@ def test_a_process_ends_although_a_function_does_not(body: str, tmp_path: Path) 
         until((project.folder / "hangs").exists)
         assert process.stop() == 0
         assert process.count("is left behind")
+        assert "ignored" not in (output := "".join(process.output)), output
     finally:
         project.close()
