@@ -91,6 +91,28 @@ async def test_a_binding_that_another_tool_removes_is_made_again_said_and_counte
     assert key in record.message
 
 
+async def test_a_binding_that_is_removed_while_the_guard_looks_is_said_and_counted(
+    managed: Managed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue, restored, list_bindings = queue_name(), Restored(), Management.bindings
+    removed: list[str] = []
+
+    async def then_remove_one(management: Management) -> frozenset[tuple[str, str]]:
+        found = await list_bindings(management)
+        if not removed and (topics.queue_name(queue), KEY) in found:
+            await unbind(managed, queue, KEY)
+            removed.append(KEY)
+        return found
+
+    monkeypatch.setattr(Management, "bindings", then_remove_one)
+    broker = await RabbitMQBroker.open(replace(managed.settings, observer=restored))
+    try:
+        await broker.subscribe(queue, PATTERNS, 1)
+        await eventually(lambda: _is(restored.bindings == [(queue, 1)]))
+    finally:
+        await broker.close()
+
+
 async def _is_bound(managed: Managed, queue: str) -> bool:
     return (topics.queue_name(queue), KEY) in await Management(managed.settings).bindings()
 

@@ -164,21 +164,21 @@ class WorkerTopology:
             raise
         if self._may_note and time.monotonic() - self._renewed_s >= RENEW_EVERY_S:
             await self._bind_and_note(connection)
-        else:
+        elif missing is None or missing:  # not one that is removed just now: the next look finds and reports it
             await self._bind_again(connection)
         if missing:
             self._report_missing(missing)
 
-    async def _missing_keys(self) -> Collection[str]:
-        """The binding keys that another tool has removed since the last look; none if nobody shows them."""
+    async def _missing_keys(self) -> Collection[str] | None:
+        """The binding keys that another tool has removed since the last look; None if nobody shows them."""
         if self._management is None:
-            return ()
+            return None
         try:
             found = await self._management.bindings()
         except Unreachable as error:
             if self._unasked.is_due(str(error)):
                 log.warning("%s: nobody can tell whether bindings were removed: %s", self._name, error)
-            return ()
+            return None
         self._unasked.forget()
         return sorted(key for key in self._queues.keys if (bound_name(self._queues.queue, key), key) not in found)
 
