@@ -24,6 +24,7 @@ from hookline.schemas.errors import NotDurable, SettingsError
 from hookline.schemas.observer import NOBODY, Observer
 from tests.contract.installations import (
     RabbitMQInstallation,
+    declare_anew,
     envelope,
     eventually,
     queue_name,
@@ -192,9 +193,9 @@ async def test_a_queue_that_another_tool_declared_anew_in_another_form_is_said_o
     short = queue_name()
     name = topics.queue_name(short)
     queue = await broker.subscribe(short, CREATED, 10)
-    async with raw_channel(node.url) as channel:
-        await channel.queue_delete(name)
-        await channel.queue_declare(name, durable=True)
+    await declare_anew(
+        node.url, lambda channel: channel.queue_delete(name), lambda channel: channel.queue_declare(name, durable=True)
+    )
     await eventually(lambda: has_fault(broker, f"RabbitMQ has {name}, or what belongs to it, in another form"))
     await eventually(arrives(broker, queue))
     await asyncio.sleep(1)  # several looks
@@ -216,9 +217,11 @@ def mended(broker: RabbitMQBroker) -> Callable[[], Awaitable[bool]]:
 async def test_an_exchange_declared_anew_without_its_alternate_exchange_makes_the_ingress_not_ready(
     node: Node, broker: RabbitMQBroker
 ) -> None:
-    async with raw_channel(node.url) as channel:
-        await channel.exchange_delete(topics.EXCHANGE)
-        await channel.exchange_declare(topics.EXCHANGE, exchange_type="topic", durable=True)
+    await declare_anew(
+        node.url,
+        lambda channel: channel.exchange_delete(topics.EXCHANGE),
+        lambda channel: channel.exchange_declare(topics.EXCHANGE, exchange_type="topic", durable=True),
+    )
     await eventually(is_ready(broker, ready=False))
     assert await has_fault(broker, "alternate-exchange")
     async with raw_channel(node.url) as channel:

@@ -16,6 +16,7 @@ from hookline.schemas.broker import Again, Done, Parked, Queue, Received
 from hookline.schemas.copies import as_next_copy
 from tests.contract.installations import (
     RabbitMQInstallation,
+    declare_anew,
     envelope,
     eventually,
     opened_rabbitmq,
@@ -94,9 +95,11 @@ async def test_dead_letters_whose_queue_has_no_leader_come_again_and_leave_room_
     name = queue_name()
     queue = await broker.subscribe(name, ALL, 1)
     dead = topics.dead_name(name)
-    async with raw_channel(node.url) as channel:
-        await channel.queue_delete(dead)
-        await channel.queue_declare(dead, durable=True, arguments=KEPT)
+    await declare_anew(
+        node.url,
+        lambda channel: channel.queue_delete(dead),
+        lambda channel: channel.queue_declare(dead, durable=True, arguments=KEPT),
+    )
     await killed(node)
     received = await received_from(broker, queue)
     event = envelope()

@@ -4,7 +4,7 @@ import asyncio
 import json
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count
@@ -15,6 +15,7 @@ from uuid import uuid4
 import aiormq
 import pytest
 from aiormq.abc import AbstractChannel
+from aiormq.exceptions import ChannelPreconditionFailed
 
 from hookline.broker.embedded import tables
 from hookline.broker.embedded.broker import EmbeddedBroker
@@ -196,6 +197,22 @@ async def raw_channel(url: str) -> AsyncIterator[AbstractChannel]:
         await channel.close()
     finally:
         await connection.close()
+
+
+async def declare_anew(
+    url: str, delete: Callable[[AbstractChannel], Awaitable[Any]], declare: Callable[[AbstractChannel], Awaitable[Any]]
+) -> None:
+    """Have another tool delete a queue or an exchange, and declare it in another form, before a process of ours does.
+
+    Raises TimeoutError.
+    """
+    async with asyncio.timeout(_TIMEOUT_S):
+        while True:
+            with suppress(ChannelPreconditionFailed):
+                async with raw_channel(url) as channel:
+                    await delete(channel)
+                    await declare(channel)
+                return
 
 
 async def eventually(condition: Callable[[], Awaitable[bool]], within_s: float = 60.0) -> None:

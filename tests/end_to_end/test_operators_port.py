@@ -14,8 +14,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from hookline.schemas import topics
 from tests.admin.test_metrics_text import samples
-from tests.contract.installations import queue_name, raw_channel
+from tests.contract.installations import declare_anew, queue_name
 from tests.end_to_end.processes import Process, Project, until
 from tests.services.rabbitmq import server_url
 
@@ -173,22 +174,24 @@ def test_a_worker_that_consumes_nothing_is_not_ready(request: pytest.FixtureRequ
     """A queue in another form cannot be consumed by the worker that wants it, nor declared by it."""
     broker_url = server_url(request.config)
     project = Project(tmp_path, broker_url=broker_url)
-    name = queue_name()
+    short = queue_name()
+    name = topics.queue_name(short)
     worker = project.folder / "counter.py"
-    worker.write_text(worker.read_text().replace('queue="counter"', f'queue="{name}"'))
-
-    async def replaced() -> None:
-        async with raw_channel(broker_url) as channel:
-            await channel.queue_delete(f"hookline.{name}")
-            await channel.queue_declare(f"hookline.{name}", exclusive=False, durable=True)
-
+    worker.write_text(worker.read_text().replace('queue="counter"', f'queue="{short}"'))
+    replaced = declare_anew(
+        broker_url,
+        lambda channel: channel.queue_delete(name),
+        lambda channel: channel.queue_declare(name, durable=True),
+        lambda channel: channel.queue_delete(name),
+        lambda channel: channel.queue_declare(name, durable=True),
+    )
     try:
         url = operators_url(project.start("worker", "counter.py"))
         assert get(f"{url}/readyz")[0] == 200
-        asyncio.run(replaced())
+        asyncio.run(replaced)
         until(lambda: get(f"{url}/readyz")[0] == 503)
         reasons = json.loads(get(f"{url}/readyz")[1])["reasons"]
-        assert any(f"hookline.{name}" in reason for reason in reasons)
+        assert any(name in reason for reason in reasons)
         assert metrics(url)["hookline_ready"] == 0
     finally:
         project.close()
