@@ -182,8 +182,6 @@ def test_a_worker_that_consumes_nothing_is_not_ready(request: pytest.FixtureRequ
         broker_url,
         lambda channel: channel.queue_delete(name),
         lambda channel: channel.queue_declare(name, durable=True),
-        lambda channel: channel.queue_delete(name),
-        lambda channel: channel.queue_declare(name, durable=True),
     )
     try:
         url = operators_url(project.start("worker", "counter.py"))
