@@ -75,7 +75,8 @@ class Trial:
 
     @property
     def over(self) -> bool:
-        return len(self.ends) == len(self.scenario.messages)
+        """Whether all messages have ended, and the outcome of every call is reported. A late confirm delays that."""
+        return len(self.ends) == len(self.scenario.messages) and not self._acts
 
     def worker(self, queue: str) -> Worker[RoomCreated]:
         retry = Backoff(first_s=0, jitter=0, attempts=ATTEMPTS)
@@ -188,7 +189,6 @@ class Trial:
 
     def check_end(self) -> None:
         assert self.over
-        assert not self._acts, "the outcome of a call was not reported"
         for event in range(len(self.scenario.scripts)):
             ends = [self.ends[message] for message, of in enumerate(self.scenario.messages) if of == event]
             assert sum(end != Done("duplicate") for end in ends) <= 1
