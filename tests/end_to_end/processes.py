@@ -98,8 +98,8 @@ class Project:
         self.counted = folder / "counted"
         self.config = folder / "hookline.toml"
         self._running: list[Process] = []
-        (port,) = free_ports(1)
-        text = settings_file().replace("port = 8080", f"port = {port}")
+        (self._port,) = free_ports(1)
+        text = settings_file().replace("port = 8080", f"port = {self._port}")
         head, _, rest = text.replace('url = "sqlite:hookline.db"', f'url = "{broker_url}"', 1).partition("[store]")
         rest = rest.replace('url = "sqlite:hookline.db"', f'url = "{store_url}"', 1)
         self.config.write_text(f"{head}[store]{rest}")
@@ -110,7 +110,7 @@ class Project:
         return load(self.config, with_sources=True)
 
     def url(self, source: str) -> str:
-        return f"http://127.0.0.1:{self.settings.ingress.port}/hooks/{source}"
+        return f"http://127.0.0.1:{self._port}/hooks/{source}"
 
     def start(
         self,
