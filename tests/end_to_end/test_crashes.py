@@ -12,7 +12,7 @@ from hookline.schemas.envelope import moment, seal
 from hookline.schemas.provider import AnySource, Request
 from tests.end_to_end.processes import Project, eventually
 
-CALLBACKS = 500
+CALLBACKS = 1000
 AT_ONCE = 16
 
 
@@ -25,7 +25,7 @@ def event_id_of(source: AnySource, callback: Callback) -> str:
 
 
 async def send_while(project: Project, act: Callable[[], object]) -> set[str]:
-    """Send hundreds of callbacks of some providers, and act after a third of them. Returns the ids that got a 2xx."""
+    """Send a thousand callbacks of some providers, and act after a third of them. Returns the ids that got a 2xx."""
     sources = [project.settings.sources[name] for name in ("classroom", "voice", "krtc-main", "calls", "meetings")]
     share = CALLBACKS // len(sources)
     sequences = [list(callbacks_of(source, source.provider.samples, share)) for source in sources]

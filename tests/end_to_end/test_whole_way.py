@@ -149,7 +149,8 @@ async def test_no_secret_signature_or_free_text_is_in_any_output(
     run = embedded_project.start("run", "counter.py")
     private: set[str] = set()
     answers: list[str] = []
-    for source in embedded_project.settings.sources.values():
+    sources = embedded_project.settings.sources
+    for source in sources.values():
         callback = signed(source)
         outgoing = source.provider.sign(callback.body, source, callback.at_s)
         private |= (
@@ -161,9 +162,9 @@ async def test_no_secret_signature_or_free_text_is_in_any_output(
             url = URL(f"{embedded_project.url(source.name)}?{outgoing.query}", encoded=True)
             async with session.post(url, data=body, headers=outgoing.headers) as answer:
                 answers.append(await answer.text())
-    await eventually(lambda: len(set(embedded_project.handled())) >= len(embedded_project.settings.sources))
+    await eventually(lambda: len(set(embedded_project.handled())) >= len(sources))
     run.stop()
-    assert len(private) >= 2 * len(embedded_project.settings.sources)
+    assert len(private) >= 2 * len(sources)
     assert [text for text in private if any(text in line for line in (*run.output, *answers))] == []
 
 
