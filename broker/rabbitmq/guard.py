@@ -1,9 +1,9 @@
 """The topology guard: looks every 10 s after what this process relies on in RabbitMQ, and mends what it may.
 
-AMQP shows neither bindings nor policies. A binding is made again, which changes nothing if it is there. The management
-API shows whether it was, where the settings name it. Of a policy that deletes messages only the effect can be seen:
-what a TTL takes from a worker's queue is a dead letter with the reason `broker`, and a queue of dead letters that
-`expires` has deleted is missing at the next look.
+AMQP shows neither bindings nor policies. A binding is made again, which changes nothing if it is there. Where the
+settings name the management API, only those that it does not show are made again. Of a policy that deletes messages
+only the effect can be seen: what a TTL takes from a worker's queue is a dead letter with the reason `broker`, and a
+queue of dead letters that `expires` has deleted is missing at the next look.
 """
 
 import asyncio
